@@ -9,13 +9,15 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 MAX_SEQ = 2**53 - 1
 FIRST_SEQUENCED = 16
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
-type Check = Callable[[Any], bool]
+Check = Callable[[Any], bool]
+T = TypeVar("T", bound=type)
+M = TypeVar("M", bound="Message")
 
 
 class BadBody(Exception):
@@ -96,7 +98,7 @@ is_position = is_pair(is_id8, is_uint)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(key,))
-def message[T: type](cls: T) -> T:
+def message(cls: T) -> T:
     """Make a class a frozen, keyword-only message."""
     made: T = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
     return made
@@ -279,42 +281,38 @@ _CLASSES: tuple[type[Message], ...] = (
 )  # fmt: skip
 BY_TYPE: dict[int, type[Message]] = {cls.TYPE: cls for cls in _CLASSES}
 
-_KEYS: dict[type[Message], tuple[tuple[str, int, Check, bool], ...]] = {
+_REQUIRED: Any = dataclasses.MISSING
+_KEYS: dict[type[Message], tuple[tuple[str, int, Check, Any], ...]] = {
     cls: tuple(
-        (
-            field.name,
-            field.metadata["number"],
-            field.metadata["check"],
-            field.default is dataclasses.MISSING,
-        )
+        (field.name, field.metadata["number"], field.metadata["check"], field.default)
         for field in dataclasses.fields(cls)  # type: ignore[arg-type]
     )
     for cls in _CLASSES
 }
 
 
-def parse[T: Message](cls: type[T], source: Mapping[int, Any]) -> T:
+def parse(cls: type[M], source: Mapping[int, Any]) -> M:
     """Build a message of class `cls` out of a decoded map.
 
     Unknown keys are ignored. Raises BadBody if a key is missing or has the wrong type.
     """
     values = {}
-    for name, number, check, required in _KEYS[cls]:
+    for name, number, check, default in _KEYS[cls]:
         if number in source:
             value = source[number]
             if not check(value):
                 raise BadBody(f"{cls.__name__.upper()} key {number} ({name}) has a wrong value")
             values[name] = value
-        elif required:
+        elif default is _REQUIRED:
             raise BadBody(f"{cls.__name__.upper()} has no key {number} ({name})")
     return cls(**values)
 
 
 def to_map(message: Message) -> dict[int, Any]:
-    """Build the map to encode: key 0 first, absent optional keys left out."""
+    """Build the map to encode: key 0 first, optional keys at their default left out."""
     found: dict[int, Any] = {0: message.TYPE}
-    for name, number, _, required in _KEYS[type(message)]:
+    for name, number, _, default in _KEYS[type(message)]:
         value = getattr(message, name)
-        if required or value is not None:
+        if default is _REQUIRED or value != default:
             found[number] = value
     return found
