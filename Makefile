@@ -1,0 +1,78 @@
+# Everything runs in .venv, which is made when it is missing or pyproject.toml changed.
+# Needs git, make, Python 3.11 or newer with venv (Debian: python3-venv), 64-bit Linux.
+
+PYTHON ?= python3
+PORT   ?= 8080
+DATA   ?= ./demo-data
+CONFIG ?= config/gateway.toml
+URL    ?= ws://127.0.0.1:$(PORT)/link
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# program:Debian package
+TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium \
+          strace:strace systemd-analyze:systemd curl:curl
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run simulate check test tools clean
+
+help: ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo "Variables: PORT=$(PORT) DATA=$(DATA) CONFIG=$(CONFIG) PYTHON=$(PYTHON)"
+
+demo: $(VENV)/.demo ## gateway, simulated devices and a broker, with a live page on PORT
+	@exec $(BIN)/gateway demo --port $(PORT) --data $(DATA)
+
+run: $(VENV)/.demo ## the gateway alone, with CONFIG
+	@exec $(BIN)/gateway run --config $(CONFIG)
+
+simulate: $(VENV)/.demo ## a dozen simulated devices for a gateway that runs, at URL
+	@exec $(BIN)/simulate fleet --url $(URL) --devices 12 --seed 1
+
+check: $(VENV)/.test ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+
+test: tools $(VENV)/.test ## all tests (as root, installs the Debian packages that they need)
+	$(BIN)/python -m pytest
+
+tools:
+	@missing=""; \
+	for pair in $(TOOLS); do \
+	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" != 0 ]; then \
+	  echo "error: the tests need Debian packages that are missing. Install them with:"; \
+	  echo "    sudo apt-get install --no-install-recommends$$missing"; \
+	  exit 1; \
+	fi; \
+	echo "Installing Debian packages for the tests:$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) was not found. Install it with: sudo apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $$($(PYTHON) --version) is too old: 3.11 or newer is needed." \
+	       "Name another one with: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: Python's venv is missing. Install it with: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) …"
+	@$(PIP) install -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV), with the tools for tests …"
+	@$(PIP) install -e '.[demo,test]'
+	@touch $@ $(VENV)/.demo
+
+clean: ## remove .venv and what tools and tests left (demo data stays)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find gateway simulators tests -name __pycache__ -type d -prune -exec rm -rf {} +
