@@ -38,6 +38,7 @@ from gateway.core.messages import (
 )
 from gateway.errors import CloseCode, Reason, SessionError, WireError
 
+MAJOR, MINOR = 1, 0
 RESUMED, NEW, GAP, REFUSED = range(4)
 
 
@@ -78,8 +79,10 @@ LAW: dict[State, dict[tuple[Role, type[Message]], State]] = {
     State.PARTED: {},
 }
 
-# Messages that break the session when they come at the wrong moment; others are ignored then.
-_GRAVE = (Hello, Welcome)
+
+
+# At the wrong moment these break the session; other unsequenced messages are ignored then.
+GRAVE: set[tuple[Role, type[Message]]] = {(_D, Hello), (_G, Welcome)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,12 @@ class Session:
         kind = source.get(0)
         if type(kind) is not int or kind < 0:
             raise WireError("key 0 must hold the message type, a number from 0")
-        if self.role is Role.GATEWAY and kind >= FIRST_SEQUENCED:
-            return self._uplink(BY_TYPE.get(kind), source)
         cls = BY_TYPE.get(kind)
-        if cls is None or self.state is State.PARTED:
+        if self.state is State.PARTED:
+            return None
+        if self.role is Role.GATEWAY and kind >= FIRST_SEQUENCED:
+            return self._uplink(cls, source)
+        if cls is None:
             return None
         try:
             message = parse(cls, source)
@@ -146,10 +151,12 @@ class Session:
     def _admit(self, message: Message) -> Message | None:
         """Let an unsequenced or downlink message pass if the law allows it."""
         if self._move(self.peer, message) is None:
-            if isinstance(message, _GRAVE) and (self.peer, type(message)) in _SAID:
+            if (self.peer, type(message)) in GRAVE:
                 name = type(message).__name__.upper()
                 raise WireError(f"{name} is not legal while the session is {self.state.value}")
             return None
+        if isinstance(message, Hello) and message.version[0] != MAJOR:
+            raise SessionError(CloseCode.VERSION, f"this gateway speaks version {MAJOR}")
         self._pass(self.peer, message)
         return message
 
@@ -195,9 +202,6 @@ class Session:
                 self.next = message.seq + 1
             case _:
                 pass
-
-
-_SAID = {move for moves in LAW.values() for move in moves}
 
 
 def _read_uplink(cls: type[Message] | None, source: dict[int, Any], seq: int) -> Message:

@@ -1,0 +1,144 @@
+"""What the gateway knows of its devices, held in memory; a fold over the store.
+
+The registry gives out all row numbers, so that a commit only writes what was decided here.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from gateway.core.clock import BootClock
+from gateway.core.columns import Layout
+from gateway.core.facts import Loss
+from gateway.core.readings import Clock, SeriesKey
+
+LOSSES_SHOWN = 20
+STREAMS_KEPT = 8
+
+
+@dataclass(slots=True)
+class Stream:
+    """The sequence space that one epoch of a device names.
+
+    accepted: highest seq taken into the intake; committed: highest seq on disk.
+    """
+
+    id: int
+    device: "Device"
+    epoch: bytes
+    committed: int
+    touched: int
+    accepted: int = 0
+    layouts: dict[int, Layout] = field(default_factory=dict)
+    schema_ids: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.accepted = max(self.accepted, self.committed)
+
+
+@dataclass(slots=True)
+class Device:
+    """A device by name: its rights, its presence, its streams and clocks."""
+
+    id: int
+    name: str
+    token_hash: str | None = None
+    disabled: bool = False
+    speaks_for_others: bool = False
+    state: str = "offline"
+    since: int = 0
+    until: int | None = None
+    last_seen: int = 0
+    config_version: int | None = None
+    config: Any = None
+    applied_version: int | None = None
+    window: int = 0
+    lost_readings: int = 0
+    rejected: int = 0
+    clock_error_ns: int | None = None
+    removed: bool = False
+    stream: Stream | None = None
+    streams: dict[bytes, Stream] = field(default_factory=dict)
+    boots: dict[bytes, BootClock] = field(default_factory=dict)
+    losses: deque[Loss] = field(default_factory=lambda: deque(maxlen=LOSSES_SHOWN))
+
+
+@dataclass(slots=True)
+class Series:
+    """One metric of a device with its newest reading; `t` is None if its time is unknown."""
+
+    id: int
+    device: Device
+    key: SeriesKey
+    unit: str
+    t: int | None = None
+    value: Any = None
+    clock: Clock = Clock.UNKNOWN
+    fresh: bool = False
+
+    def learn(self, t: int | None, value: Any, clock: Clock) -> bool:
+        """Take a reading as the newest one unless a newer one is known; say whether it was."""
+        if self.value is not None and self.t is not None and (t is None or t < self.t):
+            return False
+        self.t, self.value, self.clock, self.fresh = t, value, clock, True
+        return True
+
+
+class Registry:
+    """Devices, streams and series by the names that messages use."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.by_id: dict[int, Device] = {}
+        self.by_token: dict[str, Device] = {}
+        self.streams: dict[int, Stream] = {}
+        self.series: dict[SeriesKey, Series] = {}
+        self.series_by_id: dict[int, Series] = {}
+        self._counters: dict[str, Iterator[int]] = {}
+
+    def begin_numbers(self, highest: dict[str, int]) -> None:
+        """Go on numbering the rows of each table after the highest number ever used."""
+        self._counters = {table: count(number + 1) for table, number in highest.items()}
+
+    def number(self, table: str) -> int:
+        """The next free row number of a table; never given out twice."""
+        return next(self._counters[table])
+
+    def add_device(self, device: Device) -> Device:
+        self.devices[device.name] = device
+        self.by_id[device.id] = device
+        if device.token_hash and not device.removed:
+            self.by_token[device.token_hash] = device
+        return device
+
+    def change_token(self, device: Device, token_hash: str | None) -> None:
+        if device.token_hash:
+            self.by_token.pop(device.token_hash, None)
+        device.token_hash = token_hash
+        if token_hash:
+            self.by_token[token_hash] = device
+
+    def add_stream(self, stream: Stream) -> Stream:
+        self.streams[stream.id] = stream
+        stream.device.streams[stream.epoch] = stream
+        return stream
+
+    def forget_stream(self, stream: Stream) -> None:
+        self.streams.pop(stream.id, None)
+        stream.device.streams.pop(stream.epoch, None)
+
+    def add_series(self, series: Series) -> Series:
+        self.series[series.key] = series
+        self.series_by_id[series.id] = series
+        return series
+
+    def surplus_streams(self, device: Device) -> list[Stream]:
+        """The least recently used streams beyond the eight that are kept."""
+        by_use = sorted(device.streams.values(), key=lambda stream: stream.touched)
+        return by_use[: max(0, len(by_use) - STREAMS_KEPT)]
+
+    def newest(self) -> Iterator[Series]:
+        """Every series that has a reading."""
+        return (series for series in self.series_by_id.values() if series.value is not None)
