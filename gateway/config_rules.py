@@ -1,0 +1,234 @@
+"""What the types of the configuration's keys cannot say: neighbours, overrides, combinations."""
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.config_keys import SECTIONS, Config, Duration, MqttKeys, Secret
+from gateway.errors import ConfigError
+
+ENV_PREFIX = "SENSOR_GATEWAY__"
+_LONGEST_WINDOW = Duration.parse("366d")
+_LONGEST_LATENESS = Duration.parse("1d")
+
+
+def refuse_unknown(document: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a section or key that does not exist, naming its neighbour."""
+    for section, keys in document.items():
+        if section not in SECTIONS:
+            raise ConfigError(section, "no such section" + _nearest_section(section))
+        if not isinstance(keys, dict):
+            raise ConfigError(section, f"is a section: write [{section}] and its keys below it")
+        for name in keys:
+            _known(section, name)
+    if "password" in document.get("mqtt", {}):
+        raise ConfigError(
+            "mqtt.password", "a password does not belong in this file: use password_file"
+        )
+
+
+def _known(section: str, name: str) -> None:
+    if name in SECTIONS[section].__struct_fields__:
+        return
+    problem = f"[{section}] has no such key" + _nearest_key(section, name)
+    raise ConfigError(f"{section}.{name}", problem)
+
+
+def _nearest_section(section: str) -> str:
+    near = difflib.get_close_matches(section, SECTIONS, n=1, cutoff=0.5)
+    homes = [home for home, keys in SECTIONS.items() if section in keys.__struct_fields__]
+    if homes:
+        return f"; the key {section} belongs below [{homes[0]}]"
+    return f"; did you mean [{near[0]}]?" if near else f"; there are {_list(SECTIONS)}"
+
+
+def _nearest_key(section: str, name: str) -> str:
+    own = [key for key in SECTIONS[section].__struct_fields__ if key != "password"]
+    near = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]}?"
+    for home, keys in SECTIONS.items():
+        if name in keys.__struct_fields__:
+            return f"; it belongs to [{home}]"
+    return f"; it has {_list(own)}"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def override(document: dict[str, Any], env: Mapping[str, str]) -> None:
+    """Put `SENSOR_GATEWAY__SECTION__KEY` variables into the document."""
+    for variable in sorted(env):
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        section, _, name = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        try:
+            refuse_unknown({section: {}})
+            _known(section, name)
+        except ConfigError as error:
+            raise ConfigError(f"variable {variable}", error.problem) from None
+        if (section, name) != ("mqtt", "password"):
+            document.setdefault(section, {})[name] = _from_text(section, name, env[variable])
+
+
+def _from_text(section: str, name: str, text: str) -> Any:
+    """A variable's value: as it is for keys that hold text, TOML for the others."""
+    kind = _type(section, name)
+    if not re.search(r"\b(int|float|bool|tuple)\b", str(kind)):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [part.strip() for part in text.split(",")] if "tuple" in str(kind) else text
+
+
+def _type(section: str, name: str) -> Any:
+    return next(f.type for f in msgspec.structs.fields(SECTIONS[section]) if f.name == name)
+
+
+def choices(section: str, name: str) -> tuple[str, ...]:
+    """The values that a key with a fixed set of them may have."""
+    return get_args(_type(section, name))
+
+
+def resolve_paths(config: Config, folder: Path) -> Config:
+    """All paths absolute; relative ones start at `folder`."""
+    changed = {}
+    for section in SECTIONS:
+        keys = getattr(config, section)
+        paths = {
+            name: Path(os.path.normpath(folder / value.expanduser()))
+            for name, value in msgspec.structs.asdict(keys).items()
+            if isinstance(value, Path)
+        }
+        changed[section] = msgspec.structs.replace(keys, **paths)
+    return msgspec.structs.replace(config, **changed)
+
+
+def with_password(config: Config, env: Mapping[str, str]) -> Config:
+    """Fill `mqtt.password` from the file, the variable or the systemd credential."""
+    file = config.mqtt.password_file
+    key = "mqtt.password_file"
+    if file is None and env.get(f"{ENV_PREFIX}MQTT__PASSWORD"):
+        return _password(config, env[f"{ENV_PREFIX}MQTT__PASSWORD"])
+    if file is None and env.get("CREDENTIALS_DIRECTORY"):
+        credential = Path(env["CREDENTIALS_DIRECTORY"]) / "mqtt_password"
+        file = credential if credential.exists() else None
+        key = "credential mqtt_password"
+    if file is None or config.mqtt.url is None:
+        return config
+    _readable(key, file)
+    text = file.read_text(encoding="utf-8", errors="strict").rstrip("\r\n")
+    if not text:
+        raise ConfigError(key, f"{file} is empty")
+    return _password(config, text)
+
+
+def _password(config: Config, text: str) -> Config:
+    mqtt = msgspec.structs.replace(config.mqtt, password=Secret(text))
+    return msgspec.structs.replace(config, mqtt=mqtt)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listener on `host` is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for values that do not go together."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", config.gateway.id):
+        raise ConfigError("gateway.id", "is not 1 to 64 letters, digits, '.', '_' or '-'")
+    _check_listen(config)
+    _check_windows(config)
+    _check_mqtt(config.mqtt)
+    if config.gateway.data_dir.exists() and not config.gateway.data_dir.is_dir():
+        raise ConfigError("gateway.data_dir", f"{config.gateway.data_dir} is not a folder")
+    _pair("listen", config.listen.tls_cert, config.listen.tls_key, names=("tls_cert", "tls_key"))
+
+
+def _check_listen(config: Config) -> None:
+    if config.devices.auth == "open" and not (
+        is_loopback(config.listen.host) or config.devices.allow_open_network
+    ):
+        raise ConfigError(
+            "devices.auth",
+            f'"open" lets every device in without a token, and {config.listen.host} is not'
+            " loopback: use tokens, or say allow_open_network = true below [devices]",
+        )
+    for name in config.listen.hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}|\[?[0-9a-fA-F:]{2,45}\]?", name):
+            raise ConfigError("listen.hosts", f"{name!r} is not a host name (no scheme, no port)")
+
+
+def _check_windows(config: Config) -> None:
+    seen: dict[int, str] = {}
+    for text in config.summaries.windows:
+        length = _window(text)
+        if length in seen:
+            raise ConfigError("summaries.windows", f"{seen[length]} and {text} are the same length")
+        seen[length] = text
+    if config.summaries.lateness > _LONGEST_LATENESS:
+        raise ConfigError("summaries.lateness", "is longer than 1d")
+
+
+def _window(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]*[smhd]", text):
+        raise ConfigError("summaries.windows", f'{text!r} is not a length such as "10s" or "1h"')
+    length = Duration.parse(text)
+    if length > _LONGEST_WINDOW:
+        raise ConfigError("summaries.windows", f"{text} is longer than 366d")
+    return length
+
+
+def _check_mqtt(mqtt: MqttKeys) -> None:
+    if re.search(r"[+#\x00-\x1f\x7f]|^[/$]|/$|//", mqtt.root):
+        raise ConfigError(
+            "mqtt.root", f"{mqtt.root!r} is not a topic (no + or #, no slash at its ends)"
+        )
+    _pair("mqtt", mqtt.cert_file, mqtt.key_file, names=("cert_file", "key_file"))
+    if mqtt.ca_file is not None:
+        _readable("mqtt.ca_file", mqtt.ca_file)
+    if mqtt.url is not None:
+        _check_url(mqtt.url)
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError("mqtt.url", f"{url!r} is not a URL: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError("mqtt.url", "holds a user name: use the keys username and password_file")
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == 0:
+        raise ConfigError("mqtt.url", f'{url!r} is not like "mqtt://host:1883" or "mqtts://host"')
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigError("mqtt.url", "has a path: the root topic is the key root")
+
+
+def _pair(section: str, cert: Path | None, key: Path | None, *, names: tuple[str, str]) -> None:
+    if (cert is None) != (key is None):
+        missing = names[0] if cert is None else names[1]
+        raise ConfigError(f"{section}.{missing}", f"{names[0]} and {names[1]} go together")
+    for name, path in zip(names, (cert, key), strict=True):
+        if path is not None:
+            _readable(f"{section}.{name}", path)
+
+
+def _readable(key: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(key, f"cannot read {path}: {error.strerror}") from None
