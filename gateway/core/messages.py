@@ -16,7 +16,7 @@ FIRST_SEQUENCED = 16
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 Check = Callable[[Any], bool]
-T = TypeVar("T", bound=type)
+C = TypeVar("C")
 M = TypeVar("M", bound="Message")
 
 
@@ -60,7 +60,7 @@ def is_bytes(size: int) -> Check:
     return lambda value: type(value) is bytes and len(value) == size
 
 
-def is_any(value: Any) -> bool:
+def is_any(_value: Any) -> bool:
     return True
 
 
@@ -98,10 +98,9 @@ is_position = is_pair(is_id8, is_uint)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(key,))
-def message(cls: T) -> T:
+def message(cls: type[C]) -> type[C]:
     """Make a class a frozen, keyword-only message."""
-    made: T = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    return made
+    return dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 
 class Message:
