@@ -67,11 +67,12 @@ def read_data(
     unit = 10 ** (9 - layout.resolution)
     t = _times(data.t0, step, n, unit=unit, offset=timebase.offset, latest=latest)
     columns = []
-    for index, (raw, field) in enumerate(zip(raws, layout.fields, strict=True)):
-        present, v = _values(raw, field, n, bitmaps.get(index))
-        if len(v):
-            key = SeriesKey(device, field.metric, field.kind)
-            columns.append(Column(key, field.unit, t if present is None else t[present], v))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite results are looked for
+        for index, (raw, field) in enumerate(zip(raws, layout.fields, strict=True)):
+            present, v = _values(raw, field, n, bitmaps.get(index))
+            if len(v):
+                key = SeriesKey(device, field.metric, field.kind)
+                columns.append(Column(key, field.unit, t if present is None else t[present], v))
     return Batch(columns, timebase.clock, timebase.boot)
 
 
@@ -200,9 +201,8 @@ def _scaled(v: NDArray[Any], field: Field) -> NDArray[Any]:
     plain = field.scale == 1 and field.offset == 0
     if plain and v.dtype.kind != "f":
         return v.astype(np.uint64 if field.type == _UINT64 else np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = v.astype(np.float64)
-        value = wide if plain else wide * field.scale + field.offset
+    wide = v.astype(np.float64)
+    value = wide if plain else wide * field.scale + field.offset
     if not np.isfinite(value).all():
         raise Rejected(Reason.BAD_VALUE, f"{field.metric} holds an infinite value")
     return value
