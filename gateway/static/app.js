@@ -1,0 +1,129 @@
+// Puts the parts together: events go into the state, the state is drawn once per frame.
+
+import * as api from "./api.js";
+import { Banner } from "./banner.js";
+import { Board } from "./board.js";
+import { Devices } from "./devices.js";
+import { byId, perFrame, setText } from "./dom.js";
+import { count, time } from "./format.js";
+import { showConnection, showName, showTotals } from "./header.js";
+import { History } from "./history.js";
+import { EVERY, Poll } from "./poll.js";
+import { State } from "./state.js";
+import { Stream } from "./stream.js";
+
+const TICK = 1000; // ms
+const REGISTRY_EVERY = 15_000; // ms
+const REGISTRY_SOON = 300; // ms after a status event
+const FILTER_FROM = 13; // series
+
+let paused = null; // what the header says while drawing is paused
+let lastEvent = null; // Unix ms by this computer's clock
+let soon = null;
+
+const draw = perFrame(() => {
+  if (paused) return;
+  board.update(state.take());
+  devices.update(state);
+  board.tick();
+  showTotals(state, lastEvent);
+  byId("bar").hidden = board.size < FILTER_FROM && !byId("filter").value;
+});
+
+const state = new State(draw);
+const history = new History(state);
+const board = new Board(byId("board"), state, (series) => history.want(series));
+const devices = new Devices(byId("devices"));
+const banner = new Banner(byId("banner"));
+const stream = new Stream({ event: receive, phase: connectionChanged });
+const poll = new Poll({ latest: (answer) => state.latest(answer), change: connectionChanged });
+
+const REACTIONS = {
+  hello: greeted,
+  snapshot: (payload) => state.snapshot(payload),
+  summary: (payload) => state.summary(payload),
+  reading: (payload) => state.reading(payload),
+  status(payload) {
+    state.status(payload);
+    soon ??= setTimeout(readRegistry, REGISTRY_SOON);
+  },
+  gap(payload) {
+    state.forgetHistory();
+    banner.gap(payload);
+  },
+  heartbeat: ({ now }) => state.setNow(now),
+};
+
+function receive(name, payload) {
+  lastEvent = Date.now();
+  REACTIONS[name]?.(payload);
+}
+
+function greeted({ now, gateway }) {
+  state.setNow(now);
+  showName(gateway);
+  history.retry();
+  readRegistry();
+}
+
+function connectionChanged() {
+  if (stream.phase === "live" || stream.phase === "resting") poll.stop();
+  board.floor = poll.answered ? EVERY : TICK;
+  document.body.classList.toggle("cut-off", stream.phase === "lost" && !poll.answered);
+  banner.update(stream, poll.answered);
+  showConnection(stream.phase, { polling: poll.answered, paused });
+}
+
+async function readRegistry() {
+  clearTimeout(soon);
+  soon = null;
+  const answer = await api.devices().catch(() => null); // asked again in 15 s
+  if (answer) state.registry(answer);
+  showEmpty(answer);
+}
+
+function showEmpty(answer) {
+  const empty = answer !== null && answer.devices.length === 0 && state.series.size === 0;
+  byId("empty").hidden = !empty;
+  byId("devices").hidden ||= empty;
+}
+
+function tick() {
+  if (stream.overdue) {
+    poll.start();
+    banner.update(stream, poll.answered);
+  }
+  if (paused || document.hidden) return;
+  board.tick();
+  devices.tick(state);
+  showTotals(state, lastEvent);
+}
+
+function togglePause() {
+  paused = paused ? null : { state: "paused", text: `paused at ${time(state.now())}` };
+  const button = byId("pause");
+  button.setAttribute("aria-pressed", String(paused !== null));
+  button.querySelector("use").setAttribute("href", paused ? "#icon-play" : "#icon-pause");
+  setText(button.querySelector("span"), paused ? "Resume" : "Pause");
+  connectionChanged();
+  draw();
+}
+
+function filter() {
+  const { value } = byId("filter");
+  const shown = board.filter(value);
+  setText(byId("matches"), value ? `${count(shown)} of ${count(board.size)} series` : "");
+}
+
+function linkAddress() {
+  const url = new URL("link", location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
+byId("start-command").textContent = `simulate host --url ${linkAddress()}`;
+byId("pause").addEventListener("click", togglePause);
+byId("filter").addEventListener("input", filter);
+setInterval(tick, TICK);
+setInterval(() => document.hidden || stream.phase === "resting" || readRegistry(), REGISTRY_EVERY);
+stream.start();

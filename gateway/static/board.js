@@ -1,0 +1,133 @@
+// The tiles, grouped by device. Only tiles in or near the view are touched.
+
+import { byName, position, setText, stamp } from "./dom.js";
+import { age } from "./format.js";
+import { showPresence } from "./presence.js";
+import { SeriesTile } from "./tile.js";
+
+const MARGIN = "300px";
+
+/** A device's heading and its tiles in the order of their names. */
+class Group {
+  names = [];
+
+  constructor(device) {
+    this.device = device;
+    this.element = stamp("group-template").firstElementChild;
+    this.grid = this.element.querySelector(".grid");
+    this.presence = this.element.querySelector(".presence");
+    this.seen = this.element.querySelector(".seen");
+    this.element.querySelector("h2").textContent = device;
+    this.element.setAttribute("aria-label", device);
+  }
+
+  add(tile) {
+    const { metric } = tile.series;
+    const index = position(this.names, metric, byName);
+    this.names.splice(index, 0, metric);
+    this.grid.insertBefore(tile, this.grid.children[index] ?? null);
+    this.fit();
+  }
+
+  /** Small groups share a line: a group is as wide as its tiles. */
+  fit() {
+    const shown = [...this.grid.children].filter((tile) => !tile.hidden).length;
+    this.element.hidden = shown === 0;
+    this.element.style.setProperty("--tiles", String(Math.min(shown, 6)));
+  }
+
+  tick(device, now) {
+    if (!device) return;
+    showPresence(this.presence, device);
+    const quiet = device.state !== "online" && device.last_seen;
+    setText(this.seen, quiet ? `seen ${age(device.last_seen, now)} ago` : "");
+  }
+}
+
+export class Board {
+  #root;
+  #state;
+  #tiles = new Map(); // series -> tile
+  #groups = new Map(); // device -> Group
+  #order = [];
+  #words = [];
+  #floor = 1000;
+  #onvisible;
+  #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: MARGIN });
+
+  /** `onvisible(series)` is called whenever a series is drawn in the view. */
+  constructor(root, state, onvisible) {
+    this.#root = root;
+    this.#state = state;
+    this.#onvisible = onvisible;
+  }
+
+  get size() {
+    return this.#tiles.size;
+  }
+
+  /** Least interval to expect between two values, ms: longer while polling. */
+  set floor(ms) {
+    this.#floor = ms;
+  }
+
+  /** Draw the series that changed. */
+  update(changed) {
+    for (const series of changed) this.#draw(this.#tiles.get(series) ?? this.#add(series));
+  }
+
+  /** Bring ages and presence up to date. */
+  tick() {
+    const now = this.#state.now();
+    for (const tile of this.#tiles.values()) if (tile.visible) tile.tick(now, this.#floor);
+    for (const [device, group] of this.#groups) group.tick(this.#state.devices.get(device), now);
+  }
+
+  /** Show only series in which each word occurs; returns how many those are. */
+  filter(text) {
+    this.#words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const tile of this.#tiles.values()) tile.hidden = !this.#matches(tile.series);
+    for (const group of this.#groups.values()) group.fit();
+    return [...this.#tiles.values()].filter((tile) => !tile.hidden).length;
+  }
+
+  #matches({ dev, metric, unit }) {
+    const text = `${dev} ${metric} ${unit}`.toLowerCase();
+    return this.#words.every((part) => text.includes(part));
+  }
+
+  #add(series) {
+    const tile = SeriesTile.of(series);
+    tile.hidden = !this.#matches(series);
+    this.#tiles.set(series, tile);
+    this.#group(series.dev).add(tile);
+    this.#observer.observe(tile);
+    return tile;
+  }
+
+  #group(device) {
+    if (!this.#groups.has(device)) this.#groups.set(device, this.#place(new Group(device)));
+    return this.#groups.get(device);
+  }
+
+  #place(group) {
+    const index = position(this.#order, group.device, byName);
+    this.#order.splice(index, 0, group.device);
+    this.#root.insertBefore(group.element, this.#root.children[index] ?? null);
+    group.tick(this.#state.devices.get(group.device), this.#state.now());
+    return group;
+  }
+
+  #seen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      target.visible = isIntersecting;
+      this.#draw(target);
+    }
+  }
+
+  #draw(tile) {
+    if (!tile.visible) return;
+    tile.render(this.#state.now(), this.#floor);
+    this.#onvisible(tile.series);
+  }
+}

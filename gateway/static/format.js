@@ -1,0 +1,102 @@
+// Numbers, units and times as people read them. Nothing here touches the page.
+
+const UNITS = {
+  Cel: "°C", "%RH": "% RH", "%EL": "% battery", "m/s": "m/s", "m/s2": "m/s²", m2: "m²", m3: "m³",
+  "m3/s": "m³/s", "W/m2": "W/m²", "kg/m3": "kg/m³", "ug/m3": "µg/m³", Ohm: "Ω", deg: "°",
+  "beat/min": "bpm", "1/min": "/min", "1/s": "/s", l: "L", "l/s": "L/s", By: "B", uS: "µS",
+  "uS/cm": "µS/cm", count: "", "/": "", lat: "°", lon: "°", EL: "s",
+};
+
+const BYTES = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [0, "B"]];
+
+/** How to show values of `unit` around `value`: `{label, factor}`. */
+export function scale(unit, value) {
+  const size = Math.abs(value);
+  if (unit === "Pa" && size >= 10_000) return { label: "hPa", factor: 0.01 };
+  if (unit === "By") {
+    const [step, label] = BYTES.find(([least]) => size >= least);
+    return { label, factor: 1 / (step || 1) };
+  }
+  return { label: UNITS[unit] ?? unit ?? "", factor: 1 };
+}
+
+/** Decimals worth showing for a magnitude: about four significant digits. */
+export function decimalsFor(size) {
+  if (size >= 1000) return 0;
+  if (size >= 100) return 1;
+  if (size >= 1) return 2;
+  return size >= 0.1 || size === 0 ? 3 : 4;
+}
+
+/** Decimals of the shortest text of `value`, such as 2 for 21.43. */
+export function decimalsOf(value) {
+  const [, fraction = ""] = String(value).split(".");
+  return fraction.includes("e") ? 9 : fraction.length;
+}
+
+const formats = new Map();
+
+function fixed(decimals) {
+  if (!formats.has(decimals)) {
+    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    formats.set(decimals, new Intl.NumberFormat("en", digits));
+  }
+  return formats.get(decimals);
+}
+
+/** A number with at most `decimals` decimals, grouped by thousands; far ones with an exponent. */
+export function number(value, decimals) {
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e9 || size < 1e-4)) return value.toExponential(3);
+  return fixed(Math.min(decimals, decimalsFor(size))).format(value).replaceAll(",", "\u202f");
+}
+
+export function count(value) {
+  return fixed(0).format(value).replaceAll(",", "\u202f");
+}
+
+const WORDS = [
+  [/door|window|gate|valve|lid|hatch/i, "open", "closed"],
+  [/motion|presence|occup|pir/i, "motion", "clear"],
+  [/leak|water|flood|wet/i, "wet", "dry"],
+  [/alarm|smoke|fault|error/i, "alarm", "ok"],
+  [/relay|switch|pump|fan|heat|light|lamp|led|power|motor|enabled?|charging/i, "on", "off"],
+];
+
+/** The word for a boolean, by what the metric is named after. */
+export function word(metric, value) {
+  const [, yes, no] = WORDS.find(([pattern]) => pattern.test(metric)) ?? [null, "true", "false"];
+  return value ? yes : no;
+}
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** A duration with one or two units: `8 s`, `3 min`, `2 h 5 min`, `4 d`. */
+export function duration(ms) {
+  if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
+  if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min`;
+  if (ms >= 2 * DAY) return `${Math.floor(ms / DAY)} d`;
+  const minutes = Math.floor((ms % HOUR) / MINUTE);
+  return `${Math.floor(ms / HOUR)} h${minutes ? ` ${minutes} min` : ""}`;
+}
+
+/** Age of something that happened at `t`; a clock that runs ahead is called that. */
+export function age(t, now) {
+  const ms = now - t;
+  if (ms < -1500) return `${duration(-ms)} ahead`;
+  return ms < SECOND ? "now" : duration(ms);
+}
+
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const dayAndClock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+
+export function time(ms) {
+  return clock.format(ms);
+}
+
+export function dateTime(ms) {
+  return dayAndClock.format(ms);
+}

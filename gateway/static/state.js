@@ -1,0 +1,154 @@
+// Everything the page knows: series and devices, upserted by key. No DOM here.
+
+import { Rhythm } from "./rhythm.js";
+
+export const POINTS = 60;
+
+class Series {
+  constructor({ dev, m, u }) {
+    this.dev = dev;
+    this.metric = m;
+    this.unit = u ?? "";
+    this.value = null; // number, boolean or text
+    this.t = null; // ms, time of `value`
+    this.clock = "device";
+    this.window = null; // name of the smallest window seen
+    this.length = Infinity; // ms, its length
+    this.points = new Map(); // t0 -> summary of the smallest window
+    this.filled = false; // history was asked for
+    this.rhythm = new Rhythm();
+  }
+
+  /** Take a reading if it is the newest. */
+  read(t, value, clock) {
+    if (this.t !== null && t < this.t && clock === this.clock) return;
+    if (typeof value !== typeof this.value) this.points.clear();
+    this.value = value;
+    this.t = t;
+    this.clock = clock;
+    this.rhythm.seen(t);
+  }
+
+  /** Upsert a summary by t0; an older revision never replaces a newer one. */
+  summarise(summary) {
+    const length = summary.t1 - summary.t0;
+    if (length > this.length) return;
+    if (length < this.length) this.#begin(summary.w, length);
+    const known = this.points.get(summary.t0);
+    if (known && (known.rev ?? 1) > (summary.rev ?? 1)) return;
+    this.points.set(summary.t0, summary);
+    if (this.points.size > 2 * POINTS) this.#trim();
+    this.rhythm.hint(length, summary.n);
+    if (this.t === null || this.t < summary.t0) this.#adopt(summary);
+  }
+
+  /** The newest summaries, oldest first. */
+  history() {
+    return [...this.points.values()].sort((a, b) => a.t0 - b.t0).slice(-POINTS);
+  }
+
+  #begin(window, length) {
+    this.window = window;
+    this.length = length;
+    this.points.clear();
+    this.filled = false;
+  }
+
+  #trim() {
+    const kept = this.history();
+    this.points = new Map(kept.map((summary) => [summary.t0, summary]));
+  }
+
+  #adopt(summary) {
+    this.value = summary.last;
+    this.t = summary.t1;
+  }
+}
+
+/** Upserts what the gateway tells and remembers what changed since the last `take()`. */
+export class State {
+  series = new Map();
+  devices = new Map(); // id -> row of /api/devices, at least {id, state}
+  offset = 0; // ms to add to this computer's clock to get the gateway's
+  #changed = new Set();
+  #onchange;
+
+  constructor(onchange) {
+    this.#onchange = onchange;
+  }
+
+  /** The gateway's time, ms. */
+  now() {
+    return Date.now() + this.offset;
+  }
+
+  setNow(now) {
+    if (typeof now === "number") this.offset = now - Date.now();
+  }
+
+  reading(row) {
+    const series = this.#find(row);
+    series.read(row.t, row.value, row.clock ?? "device");
+    this.#mark(series);
+  }
+
+  summary(row) {
+    const series = this.#find(row);
+    series.summarise(row);
+    this.#mark(series);
+  }
+
+  status({ dev, state, t, until }) {
+    this.#device({ id: dev, state, since: t, until: until ?? null });
+  }
+
+  snapshot({ summaries, status }) {
+    summaries.forEach((row) => this.summary(row));
+    status.forEach((row) => this.status(row));
+  }
+
+  /** Answer of /api/latest. */
+  latest({ now, series }) {
+    this.setNow(now);
+    for (const row of series) {
+      if (row.summary) this.summary(row.summary);
+      if (row.value !== null && row.t !== null) this.reading(row);
+    }
+  }
+
+  /** Answer of /api/devices: the registry as it is, so that removed devices go too. */
+  registry({ devices }) {
+    this.devices = new Map(devices.map((row) => [row.id, row]));
+    this.#onchange();
+  }
+
+  /** Summaries were missed: history has to be asked for again. */
+  forgetHistory() {
+    for (const series of this.series.values()) series.filled = false;
+  }
+
+  /** The series that changed since the last call. */
+  take() {
+    const changed = this.#changed;
+    this.#changed = new Set();
+    return changed;
+  }
+
+  #find(row) {
+    const key = `${row.dev}\n${row.m}`;
+    if (!this.series.has(key)) this.series.set(key, new Series(row));
+    const series = this.series.get(key);
+    if (row.u !== undefined) series.unit = row.u;
+    return series;
+  }
+
+  #device(row) {
+    this.devices.set(row.id, { ...this.devices.get(row.id), ...row });
+    this.#onchange();
+  }
+
+  #mark(series) {
+    this.#changed.add(series);
+    this.#onchange();
+  }
+}

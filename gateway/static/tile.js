@@ -1,0 +1,114 @@
+// One series: newest value, unit, age, range of the last window and a small chart.
+
+import { setAttribute, setText, stamp } from "./dom.js";
+import { age, count, dateTime, decimalsOf, duration, number, scale, word } from "./format.js";
+import { curve, strip } from "./sparkline.js";
+
+export class SeriesTile extends HTMLElement {
+  visible = false;
+  series = null;
+  #decimals = 0;
+  #drawn = null; // newest summary in the chart and how many there are
+
+  /** Make the tile of a series. */
+  static of(series) {
+    const tile = document.createElement("series-tile");
+    tile.series = series;
+    tile.append(stamp("tile-template"));
+    tile.querySelector("h3").textContent = series.metric;
+    tile.dataset.device = series.dev;
+    tile.dataset.metric = series.metric;
+    return tile;
+  }
+
+  /** Bring everything up to date; `now` is the gateway's time. */
+  render(now, floor) {
+    this.#value();
+    this.#chart();
+    this.tick(now, floor);
+  }
+
+  /** Bring the age up to date; `floor` is the least interval to expect, ms. */
+  tick(now, floor) {
+    const { t, clock, rhythm } = this.series;
+    const known = t !== null && clock !== "unknown";
+    const stale = known && rhythm.isStale(now - t, floor);
+    this.classList.toggle("stale", stale);
+    const text = known ? age(t, now) : "time unknown";
+    setText(this.#part(".age span"), stale ? `stale, ${text}` : text);
+    if (known) setAttribute(this.#part(".age"), "title", dateTime(t));
+  }
+
+  #part(selector) {
+    return this.querySelector(selector);
+  }
+
+  #value() {
+    const { value, unit, metric } = this.series;
+    this.dataset.kind = typeof value;
+    const { label, factor } = typeof value === "number" ? scale(unit, value) : { label: "" };
+    setText(this.#part(".value"), this.#text(value, factor));
+    setText(this.#part(".unit"), label);
+    const exact = typeof value === "number" ? `${metric} ${value} ${unit}` : metric;
+    setAttribute(this.#part(".reading"), "title", exact);
+  }
+
+  #text(value, factor) {
+    if (value === null) return "–";
+    if (typeof value === "boolean") return word(this.series.metric, value);
+    return typeof value === "number" ? this.#number(value, factor) : value;
+  }
+
+  /** Decimals only ever grow, so that the width of a value does not jump about. */
+  #number(value, factor) {
+    const needed = factor === 1 ? decimalsOf(value) : 9;
+    this.#decimals = Math.max(this.#decimals, needed);
+    return number(value * factor, this.#decimals);
+  }
+
+  #chart() {
+    const points = this.series.history();
+    const last = points.at(-1);
+    if (!last) return;
+    const drawn = `${points[0].t0} ${last.t0} ${points.length} ${last.rev ?? 1}`;
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    const span = duration(last.t1 - points[0].t0);
+    if (typeof last.mean === "number") this.#curve(points, last, span);
+    else this.#strip(points, last, span);
+  }
+
+  #curve(points, last, span) {
+    this.#paths(curve(points));
+    const low = Math.min(...points.map((point) => point.min));
+    const high = Math.max(...points.map((point) => point.max));
+    const { label } = scale(this.series.unit, last.mean);
+    const name = `last ${span}: ${this.#range(low, high)} ${label}`;
+    setAttribute(this.#part(".spark"), "aria-label", name);
+    setText(this.#part(".extent"), this.#range(last.min, last.max));
+    setText(this.#part(".span"), last.w);
+    setAttribute(this.#part(".range"), "title", `least to greatest of the last ${last.w}`);
+  }
+
+  #strip(points, last, span) {
+    this.#paths(strip(points, last.t1 - last.t0));
+    const changes = points.reduce((sum, point) => sum + point.changes, 0);
+    const text = `${count(changes)} ${changes === 1 ? "change" : "changes"}`;
+    setAttribute(this.#part(".spark"), "aria-label", `${text} in the last ${span}`);
+    setText(this.#part(".extent"), text);
+    setText(this.#part(".span"), span);
+  }
+
+  #range(low, high) {
+    const { factor } = scale(this.series.unit, high);
+    return `${this.#number(low, factor)} – ${this.#number(high, factor)}`;
+  }
+
+  #paths(paths) {
+    for (const [name, path] of Object.entries(paths)) {
+      setAttribute(this.#part(`.${name}`), "d", path);
+    }
+  }
+}
+
+customElements.define("series-tile", SeriesTile);
