@@ -1,0 +1,90 @@
+"""A summary as subscribers see it: its payload, its JSON, and its line of text."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateway.core.facts import SummaryMade
+from gateway.core.readings import NS_PER_MS, Kind
+from gateway.core.windows import parse_window
+
+VERSION = 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_JSON = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_WORD = r'("(?:[^"\\]|\\.)*"|[^\s"(]\S*)'
+_LINE = re.compile(rf"(\S+)Z {_WORD} {_WORD} {_WORD}(?: {_WORD})? \(([^()]*)\)")
+_NUMBER = ("mean", "min", "max", "std", "p50", "p95")
+_LABELS = {"min": float, "max": float, "n": int, "changes": int, "rev": int, "skipped": int}
+
+
+def dump(obj: Any) -> str:
+    """Compact ASCII JSON with the shortest exact floats. Raises ValueError for NaN and Inf."""
+    return _JSON.encode(obj)
+
+
+def payload(
+    summary: SummaryMade, *, device: str, metric: str, unit: str, kind: Kind
+) -> dict[str, Any]:
+    """The `summary` payload of the event stream (times in Unix ms), `rev` only from 2 on."""
+    head = {"v": VERSION, "dev": device, "m": metric, "u": unit, "w": summary.window}
+    shape: dict[str, Any] = {**head, "t0": summary.t0, "t1": summary.t1, "n": summary.n}
+    read = {Kind.NUMBER: float, Kind.BOOLEAN: bool, Kind.TEXT: str}[kind]
+    if kind == Kind.NUMBER:
+        shape |= {name: getattr(summary, name) for name in _NUMBER}
+    shape |= {"first": read(summary.first), "last": read(summary.last)}
+    if kind != Kind.NUMBER:
+        shape["changes"] = summary.changes
+    if summary.rev > 1:
+        shape["rev"] = summary.rev
+    return shape
+
+
+def text(payload: Mapping[str, Any]) -> str:
+    """One line: the window's end, series, mean (or last value) and unit, then the rest.
+
+    Text values are JSON strings, and so are names and units that would not read as one word.
+    """
+    value, labels = ("mean", ("min", "max")) if "mean" in payload else ("last", ("changes",))
+    ends = (_EPOCH + payload["t1"] * _MS).replace(tzinfo=None).isoformat()
+    words = [f"{ends}Z", _word(payload["dev"]), _word(payload["m"]), dump(payload[value])]
+    if payload["u"]:
+        words.append(_word(payload["u"]))
+    details = [f"{label} {dump(payload[label])}" for label in (*labels, "n")]
+    details.append(payload["w"])
+    details += [f"{label} {payload[label]}" for label in ("rev", "skipped") if label in payload]
+    return f"{' '.join(words)} ({', '.join(details)})"
+
+
+def parse_text(line: str) -> dict[str, Any]:
+    """The values that a line holds, under the payload's keys. Raises ValueError."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ValueError(f"not the text form of a summary: {line!r}")
+    ends, device, metric, value, unit, rest = match.groups()
+    details = [part.rpartition(" ") for part in rest.split(", ")]
+    window = next(name for label, _, name in details if not label)
+    t1 = (datetime.fromisoformat(ends).replace(tzinfo=UTC) - _EPOCH) // _MS
+    found = {
+        "dev": _unquoted(device),
+        "m": _unquoted(metric),
+        "u": _unquoted(unit or ""),
+        "w": window,
+        "t0": t1 - parse_window(window).length // NS_PER_MS,
+        "t1": t1,
+    }
+    found |= {label: _LABELS[label](number) for label, _, number in details if label}
+    found["last" if "changes" in found else "mean"] = json.loads(value)
+    return found
+
+
+def _word(text: str) -> str:
+    plain = text.isprintable() and " " not in text and text[:1] not in ("", '"', "(")
+    return text if plain else dump(text)
+
+
+def _unquoted(word: str) -> str:
+    return str(json.loads(word)) if word.startswith('"') else word

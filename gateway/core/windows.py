@@ -1,0 +1,236 @@
+"""Tumbling windows, aligned to the Unix epoch and closed by the gateway's clock.
+
+A reading goes into the shortest open window only; when that closes, its cell is merged into the
+next longer window that it divides, and so on. A window that no shorter one divides takes its
+readings itself, and so does one whose shorter windows are already closed at a reading's time.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.cells import Cell, number_cells, sequence_cells
+from gateway.core.facts import RevisionDue, SummaryMade
+from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
+from gateway.errors import ConfigError
+
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+MAX_SECONDS = 36_500 * SECONDS["d"]
+
+Readings = tuple[int, Kind, NDArray[np.int64], NDArray[Any]]
+"""One series of a commit group: its row id, its kind, times in ns UTC and values, as arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window length in ns and its name, as configured ("10s")."""
+
+    name: str
+    length: int
+
+    def start(self, t: int) -> int:
+        """Start of the window in which `t` lies (ns)."""
+        return t // self.length * self.length
+
+
+def parse_window(text: str) -> Window:
+    """A whole number of s, m, h or d, such as "10s". Raises ConfigError."""
+    match = re.fullmatch(r"([1-9][0-9]{0,9})([smhd])", text)
+    if match is None:
+        problem = f"{text!r} is not a window: a whole number from 1 and s, m, h or d, as in '10s'"
+        raise ConfigError("summaries.windows", problem)
+    seconds = int(match[1]) * SECONDS[match[2]]
+    if seconds > MAX_SECONDS:
+        raise ConfigError("summaries.windows", f"{text!r} is longer than 36500d")
+    return Window(text, seconds * NS_PER_S)
+
+
+class Closed(NamedTuple):
+    """What `Windows.close` found, each in order of end, length and series.
+
+    `from_disk`: closed cells that memory could not hold exactly; `summarise` must make them.
+    """
+
+    summaries: list[SummaryMade]
+    from_disk: list[RevisionDue]
+
+
+@dataclass(slots=True)
+class _Level:
+    """The open windows of one length: cells by start (ns) and series."""
+
+    window: Window
+    feeder: Window | None
+    """The longest shorter window that divides this one."""
+    cells: dict[int, dict[int, Cell]] = field(default_factory=dict)
+
+    def add(self, t0: int, series: int, cell: Cell) -> None:
+        cells = self.cells.setdefault(t0, {})
+        if series in cells:
+            cells[series].merge(cell)
+        else:
+            cells[series] = cell
+
+    def pop_before(self, start: int) -> Iterator[tuple[int, int, Cell]]:
+        """Take out what lies before `start`: (t0, series, cell)."""
+        for t0 in [t0 for t0 in self.cells if t0 < start]:
+            for series, cell in self.cells.pop(t0).items():
+                yield t0, series, cell
+
+
+class _Rows(NamedTuple):
+    """Readings of many series, sorted by series, time and arrival."""
+
+    series: NDArray[np.int64]
+    t: NDArray[np.int64]
+    v: NDArray[Any]
+
+
+class Windows:
+    """All open windows. A window [t0, t1) is closed once t1 <= `watermark` (ns UTC)."""
+
+    def __init__(self, lengths: Sequence[Window], lateness: int, watermark: int) -> None:
+        """`lateness` in ns; `watermark` as it was last stored (it never moves back)."""
+        self.watermark = watermark
+        self._lateness = lateness
+        self._levels = [
+            _Level(window, _feeder(window, lengths))
+            for window in sorted(lengths, key=lambda window: window.length)
+        ]
+
+    def late(self, series: int, t: NDArray[np.int64]) -> set[RevisionDue]:
+        """The closed windows that these readings (ns UTC) of `series` fall into."""
+        found: set[RevisionDue] = set()
+        for level in self._levels:
+            window = level.window
+            late = t[t < window.start(self.watermark)]
+            found.update(
+                RevisionDue(window.name, place * window.length // NS_PER_MS, series)
+                for place in np.unique(late // window.length).tolist()
+            )
+        return found
+
+    def fold(self, group: Sequence[Readings], *, row: int) -> None:
+        """Take in the readings of one commit group (journal row `row`), in order of arrival.
+
+        For each length the readings of closed windows are left out: `late` names those windows.
+        """
+        numbers = [readings for readings in group if readings[1] == Kind.NUMBER]
+        others = [readings for readings in group if readings[1] != Kind.NUMBER]
+        self._fold(_sorted(numbers, np.float64), partial(number_cells, row=row))
+        self._fold(_sorted(others, np.object_), partial(sequence_cells, row=row))
+
+    def close(self, now: int) -> Closed:
+        """Move the watermark to `now` - lateness (ns UTC) and take out what that closes."""
+        self.watermark = max(self.watermark, now - self._lateness)
+        found: list[tuple[int, Window, int, SummaryMade | None]] = []
+        for level in self._levels:
+            window = level.window
+            fed = [other for other in self._levels if other.feeder == window]
+            for t0, series, cell in level.pop_before(window.start(self.watermark)):
+                found.append((t0, window, series, _summary(cell, series, window=window, t0=t0)))
+                for longer in fed:
+                    longer.add(longer.window.start(t0), series, cell.copy())
+        found.sort(key=lambda item: (item[0] + item[1].length, item[1].length, item[2]))
+        return Closed(
+            summaries=[summary for *_, summary in found if summary is not None],
+            from_disk=[
+                RevisionDue(window.name, t0 // NS_PER_MS, series)
+                for t0, window, series, summary in found
+                if summary is None
+            ],
+        )
+
+    def fold_from(self) -> int | None:
+        """Least journal row that an open window still needs, None if no window is open.
+
+        Folding the rows from there again, with the same watermark, gives the same cells.
+        """
+        rows = (
+            cell.row
+            for level in self._levels
+            for cells in level.cells.values()
+            for cell in cells.values()
+        )
+        return min(rows, default=None)
+
+    def _fold(self, rows: _Rows, build: Callable[..., Sequence[Cell]]) -> None:
+        for level in self._levels if len(rows.t) else ():
+            window, feeder = level.window, level.feeder
+            chosen = rows.t >= window.start(self.watermark)
+            if feeder is not None:
+                chosen &= rows.t < feeder.start(self.watermark)
+            if chosen.any():
+                series, t, v = (column[chosen] for column in rows)
+                place = t // window.length
+                starts = _starts(series, place)
+                t0s = [place * window.length for place in place[starts].tolist()]
+                for t0, one, cell in zip(
+                    t0s, series[starts].tolist(), build(t, v, starts), strict=True
+                ):
+                    level.add(t0, one, cell)
+
+
+def summarise(
+    kind: Kind,
+    t: NDArray[np.int64],
+    v: NDArray[Any],
+    *,
+    series: int,
+    window: Window,
+    t0: int,
+) -> SummaryMade | None:
+    """Summary of the window that starts at `t0` (ns UTC), exact whatever the number of readings.
+
+    t (ns UTC) and v are readings of one series in order of arrival; those outside the window are
+    left out. None if no reading is left. `rev` is 1.
+    """
+    inside = (t >= t0) & (t < t0 + window.length)
+    dtype = np.float64 if kind == Kind.NUMBER else np.object_
+    rows = _sorted([(series, kind, t[inside], v[inside])], dtype)
+    n = len(rows.t)
+    if not n:
+        return None
+    starts = np.zeros(1, np.intp)
+    cells: Sequence[Cell]
+    if kind == Kind.NUMBER:
+        cells = number_cells(rows.t, rows.v, starts, row=0, exact=n)
+    else:
+        cells = sequence_cells(rows.t, rows.v, starts, row=0, limit=n)
+    return _summary(cells[0], series, window=window, t0=t0)
+
+
+def _feeder(window: Window, lengths: Sequence[Window]) -> Window | None:
+    divisors = [
+        other
+        for other in lengths
+        if other.length < window.length and window.length % other.length == 0
+    ]
+    return max(divisors, key=lambda other: other.length, default=None)
+
+
+def _summary(cell: Cell, series: int, *, window: Window, t0: int) -> SummaryMade | None:
+    t1 = t0 + window.length
+    return cell.summary(series=series, window=window.name, t0=t0 // NS_PER_MS, t1=t1 // NS_PER_MS)
+
+
+def _sorted(group: Sequence[Readings], dtype: Any) -> _Rows:
+    if not group:
+        return _Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, dtype))
+    series = np.repeat([one for one, *_ in group], [len(t) for _, _, t, _ in group])
+    t = np.concatenate([t for _, _, t, _ in group])
+    v = np.concatenate([v.astype(dtype, copy=False) for *_, v in group])
+    order = np.lexsort((t, series))
+    return _Rows(series[order], t[order], v[order])
+
+
+def _starts(series: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Where a run of the same series and window begins, in sorted readings."""
+    begins = np.ones(len(series), np.bool_)
+    begins[1:] = (series[1:] != series[:-1]) | (place[1:] != place[:-1])
+    return np.flatnonzero(begins)
