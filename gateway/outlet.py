@@ -1,0 +1,89 @@
+"""The sending side of one long response: the socket's bounds, and bytes written past aiohttp.
+
+aiohttp's own `write` costs more than twice as much as the transport's, and it cannot share the
+framed bytes among clients.
+"""
+
+import asyncio
+import socket
+from contextlib import suppress
+
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.core.sse import frame
+
+HIGH = 32 * 1024
+LOW = 8 * 1024
+SEND_BUFFER = 64 * 1024
+UNSENT = 16 * 1024
+GONE_MS = 30_000
+
+
+class Outlet:
+    """What one client's socket takes, and whether it takes anything at all.
+
+    The time is that of the event loop, in seconds.
+    """
+
+    def __init__(self, transport: asyncio.Transport, *, chunked: bool) -> None:
+        self.chunked = chunked
+        self._transport = transport
+        self._writer: AbstractStreamWriter | None = None
+        self._written = 0
+        self._sent = 0
+        self._moved = asyncio.get_running_loop().time()
+        transport.set_write_buffer_limits(high=HIGH, low=LOW)
+        _bound(transport)
+
+    def begin(self, writer: AbstractStreamWriter) -> None:
+        """The headers are out: `writer` tells from now on when the buffer has drained."""
+        self._writer = writer
+
+    @property
+    def closed(self) -> bool:
+        return self._transport.is_closing()
+
+    @property
+    def room(self) -> bool:
+        """True while the client keeps up."""
+        return self._transport.get_write_buffer_size() <= HIGH
+
+    def write(self, data: bytes) -> None:
+        self.write_framed(frame(data, chunked=self.chunked))
+
+    def write_framed(self, data: bytes) -> None:
+        if not self.closed:
+            self._written += len(data)
+            self._transport.write(data)
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until there is room for more, the client is gone, or the time is over."""
+        await asyncio.sleep(0)
+        if self._writer is None or self.closed:
+            return
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(seconds):
+                await self._writer.drain()
+
+    def idle_for(self) -> float:
+        """For how many seconds the client has taken nothing although something waited for it."""
+        now = asyncio.get_running_loop().time()
+        waiting = self._transport.get_write_buffer_size()
+        if not waiting or self._written - waiting > self._sent:
+            self._moved = now
+        self._sent = self._written - waiting
+        return now - self._moved
+
+    def abort(self) -> None:
+        """Drop the connection and everything unsent."""
+        self._transport.abort()
+
+
+def _bound(transport: asyncio.Transport) -> None:
+    """Bound what the kernel holds for a client that does not read, and for how long."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS)

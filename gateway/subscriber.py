@@ -1,0 +1,225 @@
+"""One client of the event stream: what it wants, what waits for it, and the loop that writes."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.core import sse
+from gateway.core.backlog import Backlog, Item
+from gateway.core.facts import EventLogged
+from gateway.core.filters import Filter, Subscription
+from gateway.core.summary import dump
+from gateway.outlet import Outlet
+
+SLICE = 16 * 1024
+SeriesName = tuple[str, str]
+"""Device, metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of the event stream; the design's values are the defaults. Times in seconds."""
+
+    clients: int = 64
+    clients_per_address: int = 12
+    replay_events: int = 10_000
+    replay_seconds: float = 900.0
+    replay_bytes: int = 2 * 1024 * 1024
+    replay_page: int = 500
+    heartbeat: float = 15.0
+    stalled: float = 30.0
+    readings: float = 0.25
+    farewell: float = 1.5
+
+
+def jitter(low: float, high: float) -> float:
+    """A random number in between, so that clients do not act in step."""
+    return random.uniform(low, high)  # noqa: S311
+
+
+class Parcel:
+    """The events of one publish that one kind of subscriber gets: framed once, shared by all."""
+
+    def __init__(
+        self, items: Sequence[Item], where: Filter, *, text: bool, chunked: bool, head: int
+    ) -> None:
+        self.head = head
+        self.slices: list[tuple[list[Item], bytes]] = []
+        self._text = text
+        self._chunked = chunked
+        self._cut([item for item in items if where.matches(item.event)])
+
+    def _cut(self, items: Sequence[Item]) -> None:
+        some: list[Item] = []
+        size = 0
+        for item in items:
+            some.append(item)
+            size += len(item.render(text=self._text))
+            if size >= SLICE:
+                self._add(some)
+                some, size = [], 0
+        if some:
+            self._add(some)
+
+    def _add(self, items: list[Item]) -> None:
+        data = b"".join(item.render(text=self._text) for item in items)
+        self.slices.append((items, sse.frame(data, chunked=self._chunked)))
+
+
+class Subscriber:
+    """One client. Events queue until `run` releases them, and whenever the client is slow."""
+
+    def __init__(
+        self,
+        asked: Subscription,
+        outlet: Outlet,
+        *,
+        address: str,
+        head: int,
+        epoch: str,
+        limits: Limits,
+        clock: Callable[[], int],
+    ) -> None:
+        self.asked = asked
+        self.outlet = outlet
+        self.address = address
+        self.backlog = Backlog(head=head, text=asked.text)
+        self.joined = head
+        self.oldest = 0
+        self._epoch = epoch
+        self._limits = limits
+        self._clock = clock
+        self._live = False
+        self._ending = False
+        self._readings: dict[SeriesName, bytes] = {}
+        self._awake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._next_beat = 0.0
+
+    def join(self, head: int) -> None:
+        """Begin to queue here: up to `head` the client learns everything by other means."""
+        self.joined = head
+        self.backlog.clear(head)
+
+    def wants(self, event: EventLogged) -> bool:
+        return self.asked.filter.matches(event)
+
+    def offer(self, parcel: Parcel) -> None:
+        """Write what the client takes at once; queue the rest."""
+        if self.gone:
+            return
+        backlog = self.backlog
+        straight = self._live and not backlog
+        for items, framed in parcel.slices:
+            if straight and self.outlet.room:
+                self.outlet.write_framed(framed)
+                continue
+            straight = False
+            if not all(backlog.push(item) for item in items):
+                self.cut()
+                return
+        backlog.head = parcel.head
+        if backlog:
+            self._awake.set()
+
+    def offer_reading(self, series: SeriesName, rendered: bytes) -> None:
+        """Note the newest reading of a series; `flush_readings` sends it."""
+        if self.asked.filter.shows(*series):
+            self._readings[series] = rendered
+
+    def flush_readings(self) -> None:
+        """Send the readings if the client is ready for more; else they wait, only the newest."""
+        if self._readings and self._live and not self.backlog and self.outlet.room:
+            self.outlet.write(b"".join(self._readings.values()))
+            self._readings.clear()
+
+    def send(self, event: str, data: str, *, ident: int | None = None) -> None:
+        """Write an event that is this client's own."""
+        shown = None if ident is None else sse.format_id(self._epoch, ident)
+        self.outlet.write(sse.render(event, data, ident=shown))
+
+    def end(self, farewell: bytes) -> None:
+        """Say goodbye and let `run` come to its end."""
+        self._ending = True
+        if self.outlet.room:
+            self.outlet.write(farewell)
+        self._awake.set()
+
+    def cut(self) -> None:
+        """Drop a client that is too slow; it comes back with its cursor."""
+        self.outlet.abort()
+        self._awake.set()
+
+    @property
+    def gone(self) -> bool:
+        return self._ending or self.outlet.closed
+
+    async def room(self) -> bool:
+        """Wait until the client takes more; False if it is gone."""
+        while not self.gone and not self.outlet.room:
+            await self.outlet.drained(1.0)
+            self._check()
+        return not self.gone
+
+    async def run(self) -> None:
+        """Release what queued and write until the client is gone or the stream is ended."""
+        self._live = True
+        while not self.gone:
+            self._drain()
+            self._beat()
+            self._check()
+            await self._pause()
+
+    def beat(self) -> None:
+        """Write a heartbeat; its id never passes an event that was not delivered yet."""
+        self._next_beat = self._loop.time() + self._limits.heartbeat * jitter(0.9, 1.1)
+        self.send("heartbeat", dump({"v": 1, "now": self._clock()}), ident=self.backlog.cursor)
+
+    def _drain(self) -> None:
+        while self.backlog and self.outlet.room:
+            if self.backlog.missed:
+                self._tell_missed()
+            self.outlet.write(b"".join(self.backlog.take(SLICE)))
+        self.flush_readings()
+
+    def _tell_missed(self) -> None:
+        backlog = self.backlog
+        known, newest, oldest = (
+            sse.format_id(self._epoch, seq)
+            for seq in (backlog.cursor, backlog.head, min(self.oldest, backlog.head))
+        )
+        self.send("gap", gap("slow", known, resume=newest, oldest=oldest, missed=backlog.missed))
+        backlog.missed = 0
+
+    def _beat(self) -> None:
+        if not self._next_beat:
+            self._next_beat = self._loop.time() + self._limits.heartbeat * jitter(0.9, 1.1)
+        elif self._loop.time() >= self._next_beat and self.outlet.room:
+            self.beat()
+
+    def _check(self) -> None:
+        if self.outlet.idle_for() >= self._limits.stalled:
+            self.cut()
+
+    async def _pause(self) -> None:
+        if self.gone:
+            return
+        if self.backlog or not self.outlet.room:
+            await self.outlet.drained(1.0)
+            return
+        self._awake.clear()
+        delay = max(0.0, min(5.0, self._next_beat - self._loop.time()))
+        try:
+            async with asyncio.timeout(delay):
+                await self._awake.wait()
+        except TimeoutError:
+            return
+
+
+def gap(
+    reason: str, asked: str | float | None, *, resume: str, oldest: str, missed: int | None
+) -> str:
+    """The payload of a `gap` event."""
+    shape = {"v": 1, "reason": reason, "asked": asked}
+    return dump(shape | {"resume": resume, "oldest": oldest, "missed": missed})

@@ -1,0 +1,204 @@
+"""What tests of the event stream share: a log in memory, made-up events, a raw HTTP client."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from gateway.core.facts import EventLogged
+from gateway.core.filters import BadQuery
+from gateway.core.live import Live
+from gateway.hub import Hub, Limits
+from tests.sse_parser import Event, Parser
+
+NOW = 1_732_380_000_000
+EPOCH = "k3f9a2c1"
+
+
+def summary(seq: int, *, device: str = "d1", metric: str = "m", window: str = "10s", **more: Any):
+    """A summary event whose window begins `seq` seconds after NOW, unless `t0` is given."""
+    payload = {"v": 1, "dev": device, "m": metric, "u": "Cel", "w": window}
+    payload |= {"t0": NOW + seq * 1000, "t1": NOW + seq * 1000 + 10_000, "n": 2, "mean": 21.43}
+    payload |= {"min": 21.1, "max": 21.9, "std": 0.2, "p50": 21.4, "p95": 21.8}
+    payload |= {"first": 21.2, "last": 21.6} | more
+    return EventLogged(seq, NOW + seq, "summary", device, metric, window, json.dumps(payload))
+
+
+def status(seq: int, *, device: str = "d1", state: str = "online", **more: Any):
+    payload = {"v": 1, "dev": device, "state": state, "t": NOW + seq} | more
+    return EventLogged(seq, NOW + seq, "status", device, None, None, json.dumps(payload))
+
+
+def alert(seq: int, *, device: str = "d1", name: str = "hot", state: str = "open", **more: Any):
+    payload = {"v": 1, "dev": device, "name": name, "state": state, "t": NOW + seq} | more
+    return EventLogged(seq, NOW + seq, "alert", device, None, None, json.dumps(payload))
+
+
+class MemoryLog:
+    """The event log as a list. `delay` makes other tasks run during each read."""
+
+    def __init__(self, events: Sequence[EventLogged] = ()) -> None:
+        self.events = list(events)
+        self.delay = False
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def events_after(self, after: int, limit: int, until: int | None = None):
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.delay:
+            await asyncio.sleep(0)
+        found = [e for e in self.events if e.id > after and (until is None or e.id <= until)]
+        self.at_once -= 1
+        return found[:limit]
+
+    async def event_bounds(self) -> tuple[int, int]:
+        if self.delay:
+            await asyncio.sleep(0)
+        return (self.events[0].id, self.events[-1].id) if self.events else (0, 0)
+
+    async def event_since(self, t_ms: int, /) -> int:
+        return max((e.id for e in self.events if e.t < t_ms), default=0)
+
+
+class Stand:
+    """A hub behind a real server, and the log that it reads."""
+
+    def __init__(self, events: Sequence[EventLogged], limits: Limits, *, head: int) -> None:
+        self.log = MemoryLog(events)
+        self.now = NOW + 60_000
+        self.hub = Hub(
+            log=self.log,
+            live=Live(events, head=head),
+            epoch=EPOCH,
+            gateway="gw-1",
+            limits=limits,
+            clock=lambda: self.now,
+        )
+        self.port = 0
+
+    def publish(self, *events: EventLogged) -> None:
+        self.log.events += events
+        self.hub.publish(events)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self.hub.serve(request)
+        except BadQuery as error:
+            return web.Response(status=400, text=error.parameter)
+
+
+@asynccontextmanager
+async def stand(
+    events: Sequence[EventLogged] = (), *, limits: Limits = Limits(), head: int = 0
+) -> AsyncIterator[Stand]:
+    """Serve a hub on an ephemeral port of the loopback."""
+    there = Stand(events, limits, head=head)
+    app = web.Application()
+    app.router.add_get("/events", there.serve)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    there.port = runner.addresses[0][1]
+    try:
+        yield there
+    finally:
+        await there.hub.close()
+        await runner.cleanup()
+
+
+class Client:
+    """A raw HTTP client that reads one event stream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.status = ""
+        self.headers: dict[str, str] = {}
+        self.parser = Parser()
+        self.ended = False
+        self._events: list[Event] = []
+
+    @classmethod
+    async def open(
+        cls,
+        port: int,
+        query: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        version: str = "1.1",
+        receive_buffer: int | None = None,
+    ) -> "Client":
+        sock = socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=2**16)
+        client = cls(reader, writer)
+        lines = [f"{method} /events{query} HTTP/{version}", "Host: localhost"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return client
+
+    async def head(self) -> "Client":
+        """Read the status line and the headers."""
+        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+        self.status = lines[0]
+        pairs = (line.partition(": ") for line in lines[1:] if line)
+        self.headers = {name.lower(): value for name, _, value in pairs}
+        return self
+
+    async def _more(self) -> None:
+        if self.headers.get("transfer-encoding") == "chunked":
+            size = int((await self.reader.readuntil(b"\r\n")).strip(), 16)
+            data = await self.reader.readexactly(size + 2)
+            assert data.endswith(b"\r\n")
+            self.ended = size == 0
+            self._events += self.parser.feed(data[:-2])
+        else:
+            data = await self.reader.read(65536)
+            self.ended = not data
+            self._events += self.parser.feed(data)
+
+    async def next(self) -> Event:
+        """The next event. Raises EOFError once the stream is over."""
+        if not self.headers:
+            await self.head()
+        while not self._events:
+            if self.ended:
+                raise EOFError
+            await self._more()
+        return self._events.pop(0)
+
+    async def take(self, count: int) -> list[Event]:
+        return [await self.next() for _ in range(count)]
+
+    async def until(self, name: str) -> list[Event]:
+        """All events up to the next one of this name, which is the last."""
+        found = [await self.next()]
+        while found[-1].name != name:
+            found.append(await self.next())
+        return found
+
+    async def rest(self) -> list[Event]:
+        """All events until the stream is over."""
+        found = []
+        while True:
+            try:
+                found.append(await self.next())
+            except EOFError:
+                return found
+
+    async def close(self) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except ConnectionError:
+            return
