@@ -24,8 +24,10 @@ let soon = null;
 const draw = perFrame(() => {
   if (paused) return;
   board.update(state.take());
-  devices.update(state);
-  board.tick();
+  if (state.takePresence()) {
+    devices.update(state);
+    board.tick();
+  }
   showTotals(state, lastEvent);
   byId("bar").hidden = board.size < FILTER_FROM && !byId("filter").value;
 });
@@ -64,6 +66,7 @@ function greeted({ now, gateway }) {
   showName(gateway);
   history.retry();
   readRegistry();
+  readLatest();
 }
 
 function connectionChanged() {
@@ -80,6 +83,12 @@ async function readRegistry() {
   const answer = await api.devices().catch(() => null); // asked again in 15 s
   if (answer) state.registry(answer);
   showEmpty(answer);
+}
+
+/** Newest readings of series that speak too seldom to wait for. */
+async function readLatest() {
+  const answer = await api.latest().catch(() => null); // events bring the rest
+  if (answer) state.latest(answer);
 }
 
 function showEmpty(answer) {

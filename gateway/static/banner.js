@@ -16,6 +16,7 @@ const GAPS = {
 const ENDS = {
   shutdown: "The gateway is stopping or restarting.",
   capacity: "The gateway serves as many pages as it may.",
+  store: "The gateway cannot read its store.",
   auth: "The session has ended: reload the page to sign in.",
 };
 

@@ -1,7 +1,7 @@
 // The tiles, grouped by device. Only tiles in or near the view are touched.
 
 import { byName, position, setText, stamp } from "./dom.js";
-import { age } from "./format.js";
+import { ago } from "./format.js";
 import { showPresence } from "./presence.js";
 import { SeriesTile } from "./tile.js";
 
@@ -26,21 +26,20 @@ class Group {
     const index = position(this.names, metric, byName);
     this.names.splice(index, 0, metric);
     this.grid.insertBefore(tile, this.grid.children[index] ?? null);
-    this.fit();
   }
 
-  /** Small groups share a line: a group is as wide as its tiles. */
-  fit() {
+  /** Be as wide as the tiles need, so that small groups share a line of the board. */
+  fit(columns) {
     const shown = [...this.grid.children].filter((tile) => !tile.hidden).length;
     this.element.hidden = shown === 0;
-    this.element.style.setProperty("--tiles", String(Math.min(shown, 6)));
+    this.element.style.setProperty("--span", String(Math.min(shown, columns)));
   }
 
   tick(device, now) {
     if (!device) return;
     showPresence(this.presence, device);
     const quiet = device.state !== "online" && device.last_seen;
-    setText(this.seen, quiet ? `seen ${age(device.last_seen, now)} ago` : "");
+    setText(this.seen, quiet ? `seen ${ago(device.last_seen, now)}` : "");
   }
 }
 
@@ -53,6 +52,7 @@ export class Board {
   #words = [];
   #floor = 1000;
   #onvisible;
+  #columns = 1;
   #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: MARGIN });
 
   /** `onvisible(series)` is called whenever a series is drawn in the view. */
@@ -60,6 +60,7 @@ export class Board {
     this.#root = root;
     this.#state = state;
     this.#onvisible = onvisible;
+    new ResizeObserver(() => this.#measure()).observe(root);
   }
 
   get size() {
@@ -73,7 +74,12 @@ export class Board {
 
   /** Draw the series that changed. */
   update(changed) {
-    for (const series of changed) this.#draw(this.#tiles.get(series) ?? this.#add(series));
+    const grown = new Set();
+    for (const series of changed) {
+      if (!this.#tiles.has(series)) grown.add(this.#add(series));
+      this.#draw(this.#tiles.get(series));
+    }
+    for (const group of grown) group.fit(this.#columns);
   }
 
   /** Bring ages and presence up to date. */
@@ -87,7 +93,7 @@ export class Board {
   filter(text) {
     this.#words = text.toLowerCase().split(/\s+/).filter(Boolean);
     for (const tile of this.#tiles.values()) tile.hidden = !this.#matches(tile.series);
-    for (const group of this.#groups.values()) group.fit();
+    this.#fit();
     return [...this.#tiles.values()].filter((tile) => !tile.hidden).length;
   }
 
@@ -100,9 +106,26 @@ export class Board {
     const tile = SeriesTile.of(series);
     tile.hidden = !this.#matches(series);
     this.#tiles.set(series, tile);
-    this.#group(series.dev).add(tile);
     this.#observer.observe(tile);
-    return tile;
+    const group = this.#group(series.dev);
+    group.add(tile);
+    return group;
+  }
+
+  /** Count the columns that fit: a tile is at least `--tile` wide (rem, from the style sheet). */
+  #measure() {
+    const style = getComputedStyle(this.#root);
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const gap = parseFloat(style.columnGap);
+    const least = parseFloat(style.getPropertyValue("--tile")) * rem;
+    const fitting = Math.floor((this.#root.clientWidth + gap) / (least + gap));
+    this.#columns = Math.max(1, fitting);
+    this.#root.style.setProperty("--columns", String(this.#columns));
+    this.#fit();
+  }
+
+  #fit() {
+    for (const group of this.#groups.values()) group.fit(this.#columns);
   }
 
   #group(device) {

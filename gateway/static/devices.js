@@ -1,7 +1,7 @@
 // The table of devices: one row each, keyed by the device's name.
 
 import { byName, position, setText, stamp } from "./dom.js";
-import { age, count, dateTime, number } from "./format.js";
+import { ago, count, dateTime, number } from "./format.js";
 import { showPresence } from "./presence.js";
 
 function lossText({ from, to, reason, readings, t }) {
@@ -56,8 +56,7 @@ export class Devices {
     const now = state.now();
     for (const [id, row] of this.#rows) {
       const seen = state.devices.get(id)?.last_seen;
-      const text = seen ? `${age(seen, now)}${now - seen < 1000 ? "" : " ago"}` : "never";
-      setText(row.querySelector(".seen"), text);
+      setText(row.querySelector(".seen"), seen ? ago(seen, now) : "never");
     }
   }
 

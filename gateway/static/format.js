@@ -44,11 +44,20 @@ function fixed(decimals) {
   return formats.get(decimals);
 }
 
-/** A number with at most `decimals` decimals, grouped by thousands; far ones with an exponent. */
-export function number(value, decimals) {
+/**
+ * A number with at most `decimals` decimals, grouped by thousands; far ones with an exponent.
+ * `fine` asks for more decimals than the magnitude would have, to tell near values apart.
+ */
+export function number(value, decimals, fine = 0) {
   const size = Math.abs(value);
   if (size !== 0 && (size >= 1e9 || size < 1e-4)) return value.toExponential(3);
-  return fixed(Math.min(decimals, decimalsFor(size))).format(value).replaceAll(",", "\u202f");
+  const shown = Math.min(decimals, Math.max(decimalsFor(size), fine));
+  return fixed(shown).format(value).replaceAll(",", "\u202f");
+}
+
+/** Decimals at which values that spread over `range` differ visibly. */
+export function decimalsWithin(range) {
+  return range > 0 ? Math.min(6, Math.max(0, Math.ceil(-Math.log10(range)) + 1)) : 0;
 }
 
 export function count(value) {
@@ -88,6 +97,13 @@ export function age(t, now) {
   const ms = now - t;
   if (ms < -1500) return `${duration(-ms)} ahead`;
   return ms < SECOND ? "now" : duration(ms);
+}
+
+/** The same as part of a sentence. */
+export function ago(t, now) {
+  const text = age(t, now);
+  if (text === "now") return "just now";
+  return text.endsWith("ahead") ? text : `${text} ago`;
 }
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });

@@ -3,6 +3,8 @@
 export const WIDTH = 120;
 export const HEIGHT = 32;
 const PAD = 3;
+const TALL = 20;
+const LOW = 3;
 const BREAK = 2.5; // a hole wider than this many usual steps is left open
 
 const at = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
@@ -56,7 +58,7 @@ export function curve(points) {
 const bar = (x, width, height) =>
   `M${at(x, HEIGHT - PAD)}v${-height.toFixed(1)}h${width.toFixed(1)}v${height.toFixed(1)}Z`;
 
-/** Paths of a boolean's or text's history: tall where true, half where it changed, else low. */
+/** Paths of a boolean's or text's history: tall where true or where it changed, else low. */
 export function strip(points, length) {
   const parts = { on: [], mixed: [], off: [] };
   if (points.length === 0) return { on: "", mixed: "", off: "" };
@@ -65,9 +67,9 @@ export function strip(points, length) {
   for (const { t0, last, changes } of points) {
     const x = PAD + ((t0 - from) / width) * (WIDTH - 2 * PAD);
     const w = Math.max(0.6, (length / width) * (WIDTH - 2 * PAD) + 0.05);
-    if (changes > 0) parts.mixed.push(bar(x, w, 17));
-    else if (last === true) parts.on.push(bar(x, w, 17));
-    else parts.off.push(bar(x, w, 4));
+    if (changes > 0) parts.mixed.push(bar(x, w, TALL));
+    else if (last === true) parts.on.push(bar(x, w, TALL));
+    else parts.off.push(bar(x, w, LOW));
   }
   return { on: parts.on.join(""), mixed: parts.mixed.join(""), off: parts.off.join("") };
 }

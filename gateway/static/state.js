@@ -16,6 +16,7 @@ class Series {
     this.length = Infinity; // ms, its length
     this.points = new Map(); // t0 -> summary of the smallest window
     this.filled = false; // history was asked for
+    this.version = 0; // rises whenever `points` changes
     this.rhythm = new Rhythm();
   }
 
@@ -37,6 +38,7 @@ class Series {
     const known = this.points.get(summary.t0);
     if (known && (known.rev ?? 1) > (summary.rev ?? 1)) return;
     this.points.set(summary.t0, summary);
+    this.version += 1;
     if (this.points.size > 2 * POINTS) this.#trim();
     this.rhythm.hint(length, summary.n);
     if (this.t === null || this.t < summary.t0) this.#adopt(summary);
@@ -71,6 +73,7 @@ export class State {
   devices = new Map(); // id -> row of /api/devices, at least {id, state}
   offset = 0; // ms to add to this computer's clock to get the gateway's
   #changed = new Set();
+  #presence = false;
   #onchange;
 
   constructor(onchange) {
@@ -119,6 +122,7 @@ export class State {
   /** Answer of /api/devices: the registry as it is, so that removed devices go too. */
   registry({ devices }) {
     this.devices = new Map(devices.map((row) => [row.id, row]));
+    this.#presence = true;
     this.#onchange();
   }
 
@@ -134,6 +138,13 @@ export class State {
     return changed;
   }
 
+  /** Whether a device changed since the last call. */
+  takePresence() {
+    const changed = this.#presence;
+    this.#presence = false;
+    return changed;
+  }
+
   #find(row) {
     const key = `${row.dev}\n${row.m}`;
     if (!this.series.has(key)) this.series.set(key, new Series(row));
@@ -144,6 +155,7 @@ export class State {
 
   #device(row) {
     this.devices.set(row.id, { ...this.devices.get(row.id), ...row });
+    this.#presence = true;
     this.#onchange();
   }
 

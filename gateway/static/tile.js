@@ -1,14 +1,19 @@
 // One series: newest value, unit, age, range of the last window and a small chart.
 
 import { setAttribute, setText, stamp } from "./dom.js";
-import { age, count, dateTime, decimalsOf, duration, number, scale, word } from "./format.js";
+import {
+  age, count, dateTime, decimalsOf, decimalsWithin, duration, number, scale, word,
+} from "./format.js";
 import { curve, strip } from "./sparkline.js";
+
+const LONG = 7; // characters of a value that fit in large type
 
 export class SeriesTile extends HTMLElement {
   visible = false;
   series = null;
   #decimals = 0;
-  #drawn = null; // newest summary in the chart and how many there are
+  #fine = 0; // decimals that tell the values of the chart apart
+  #drawn = -1; // version of the summaries in the chart
 
   /** Make the tile of a series. */
   static of(series) {
@@ -16,6 +21,7 @@ export class SeriesTile extends HTMLElement {
     tile.series = series;
     tile.append(stamp("tile-template"));
     tile.querySelector("h3").textContent = series.metric;
+    tile.querySelector("h3").title = series.metric;
     tile.dataset.device = series.dev;
     tile.dataset.metric = series.metric;
     return tile;
@@ -23,8 +29,8 @@ export class SeriesTile extends HTMLElement {
 
   /** Bring everything up to date; `now` is the gateway's time. */
   render(now, floor) {
-    this.#value();
     this.#chart();
+    this.#value();
     this.tick(now, floor);
   }
 
@@ -34,8 +40,7 @@ export class SeriesTile extends HTMLElement {
     const known = t !== null && clock !== "unknown";
     const stale = known && rhythm.isStale(now - t, floor);
     this.classList.toggle("stale", stale);
-    const text = known ? age(t, now) : "time unknown";
-    setText(this.#part(".age span"), stale ? `stale, ${text}` : text);
+    setText(this.#part(".age"), known ? age(t, now) : "time unknown");
     if (known) setAttribute(this.#part(".age"), "title", dateTime(t));
   }
 
@@ -47,7 +52,9 @@ export class SeriesTile extends HTMLElement {
     const { value, unit, metric } = this.series;
     this.dataset.kind = typeof value;
     const { label, factor } = typeof value === "number" ? scale(unit, value) : { label: "" };
-    setText(this.#part(".value"), this.#text(value, factor));
+    const text = this.#text(value, factor);
+    setText(this.#part(".value"), text);
+    this.classList.toggle("long", text.length > LONG);
     setText(this.#part(".unit"), label);
     const exact = typeof value === "number" ? `${metric} ${value} ${unit}` : metric;
     setAttribute(this.#part(".reading"), "title", exact);
@@ -63,16 +70,15 @@ export class SeriesTile extends HTMLElement {
   #number(value, factor) {
     const needed = factor === 1 ? decimalsOf(value) : 9;
     this.#decimals = Math.max(this.#decimals, needed);
-    return number(value * factor, this.#decimals);
+    return number(value * factor, this.#decimals, this.#fine);
   }
 
   #chart() {
+    if (this.#drawn === this.series.version) return;
+    this.#drawn = this.series.version;
     const points = this.series.history();
     const last = points.at(-1);
     if (!last) return;
-    const drawn = `${points[0].t0} ${last.t0} ${points.length} ${last.rev ?? 1}`;
-    if (drawn === this.#drawn) return;
-    this.#drawn = drawn;
     const span = duration(last.t1 - points[0].t0);
     if (typeof last.mean === "number") this.#curve(points, last, span);
     else this.#strip(points, last, span);
@@ -82,7 +88,8 @@ export class SeriesTile extends HTMLElement {
     this.#paths(curve(points));
     const low = Math.min(...points.map((point) => point.min));
     const high = Math.max(...points.map((point) => point.max));
-    const { label } = scale(this.series.unit, last.mean);
+    const { label, factor } = scale(this.series.unit, last.mean);
+    this.#fine = decimalsWithin((high - low) * factor);
     const name = `last ${span}: ${this.#range(low, high)} ${label}`;
     setAttribute(this.#part(".spark"), "aria-label", name);
     setText(this.#part(".extent"), this.#range(last.min, last.max));
@@ -101,7 +108,8 @@ export class SeriesTile extends HTMLElement {
 
   #range(low, high) {
     const { factor } = scale(this.series.unit, high);
-    return `${this.#number(low, factor)} – ${this.#number(high, factor)}`;
+    const texts = [this.#number(low, factor), this.#number(high, factor)];
+    return texts[0] === texts[1] ? texts[0] : texts.join(" – ");
   }
 
   #paths(paths) {
