@@ -1,0 +1,1 @@
+"""Devices for a gateway without hardware: made-up ones, this very machine, and recordings."""

@@ -1,0 +1,5 @@
+"""`python -m simulators` is the console script `simulate`."""
+
+from simulators.cli import main
+
+main()

@@ -1,0 +1,224 @@
+"""The device end of `sensorlink.v1`: keeps a spool, connects, obeys close codes, comes back."""
+
+import asyncio
+import os
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    WSServerHandshakeError,
+)
+
+from gateway.core.backoff import Backoff
+from gateway.core.messages import Event
+from gateway.errors import CloseCode
+from simulators.body import UNNUMBERED, Body, Draft
+from simulators.clocks import DeviceClock, true_now
+from simulators.memory import Memory
+from simulators.spool import Entry, Spool
+from simulators.tally import Counts, Tally
+from simulators.visit import REBOOTS, Parting, Visit
+
+SUBPROTOCOL = "sensorlink.v1"
+HOUR_S = 3600.0
+HELD_SOCKETS = 2
+MAX_DOWNLINK = 1 << 16
+CONNECT_S = 20.0
+
+_ADVICE = {
+    CloseCode.UNAUTHENTICATED: "make a token with `gateway device add {name}` and pass it in "
+    "--tokens FILE or SENSOR_TOKEN",
+    CloseCode.DISABLED: "the gateway has this device disabled",
+    CloseCode.VERSION: "gateway and simulator speak different protocol versions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where the gateway is, and how to behave towards it.
+
+    reconnect_scale multiplies the pauses before a new connection (1.0 is what the protocol asks).
+    """
+
+    url: str
+    reconnect_scale: float = 1.0
+    timesync_s: float = 600.0
+
+
+class Mischief(Protocol):
+    """Faults on demand: may spoil the connection after each message that was sent."""
+
+    async def after(self, entry: Entry, visit: Visit) -> Parting | None:
+        """Do harm, or not; a Parting ends the connection."""
+
+
+class Device:
+    """One device. `offer` gives it messages at any time, `run` keeps it connected."""
+
+    def __init__(
+        self,
+        name: str,
+        body: Body,
+        spool: Spool,
+        *,
+        clock: DeviceClock,
+        http: ClientSession,
+        link: Link,
+        tally: Tally,
+        memory: Memory | None = None,
+        token: str | None = None,
+        mischief: Mischief | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.name = name
+        self.body = body
+        self.spool = spool
+        self.clock = clock
+        self.http = http
+        self.link = link
+        self.tally = tally
+        self.memory = memory or Memory()
+        self.counts = Counts()
+        self.token = token
+        self.mischief = mischief
+        self.rng = rng or random.Random()
+        self.wake = asyncio.Event()
+        self.introduced: set[int] = set()
+        """Schemas that the gateway has, as far as we know."""
+        self.highest = 0
+        self.connected = False
+        self.reboot_after: int | None = None
+        """Reboot as soon as this number was sent."""
+        self.stopping = False
+        self._stopped = asyncio.Event()
+        self._held: deque[ClientWebSocketResponse] = deque()
+        self._backoff = Backoff(self.rng.random)
+
+    def offer(self, draft: Draft) -> int:
+        """Put a message into the spool; its number."""
+        seq = self.spool.append(draft.message, draft.readings)
+        self.wake.set()
+        return seq
+
+    def stop(self) -> None:
+        """Say BYE and end `run`."""
+        self.stopping = True
+        self._stopped.set()
+        self.wake.set()
+
+    def forget_schemas(self) -> None:
+        """The gateway knows nothing of our epoch: every schema must be sent again."""
+        self.introduced = set()
+        self.highest = 0
+
+    def welcomed(self) -> None:
+        """The gateway took our HELLO."""
+        self.connected = True
+        self.tally.troubles.pop(self.name, None)
+        self._backoff.connected(asyncio.get_running_loop().time())
+        self.wake.set()
+
+    def reboot(self) -> None:
+        """Start anew: another boot, another monotonic clock. The spool stays."""
+        self.reboot_after = None
+        self.clock.reboot(os.urandom(8), true_now())
+        self.offer(Draft(Event(seq=UNNUMBERED, name="boot", detail={"reason": "restart"})))
+
+    async def run(self) -> None:
+        """Stay connected until `stop`."""
+        try:
+            while not self.stopping:
+                parting = await self._once()
+                self.connected = False
+                if parting.text == REBOOTS:
+                    self.reboot()
+                if not self.stopping:
+                    await self._rest(self._pause(parting))
+                    self.counts.reconnects += parting.welcomed
+        finally:
+            for ws in self._held:
+                await ws.close()
+
+    async def _once(self) -> Parting:
+        """Make one connection and use it until it ends."""
+        try:
+            ws = await self._connect()
+        except WSServerHandshakeError as error:
+            if error.status in (401, 403):
+                return Parting(CloseCode.UNAUTHENTICATED, f"HTTP {error.status}: wrong token")
+            return Parting(None, f"{self.link.url} answers HTTP {error.status} {error.message}")
+        except (ClientError, OSError, TimeoutError) as error:
+            return Parting(None, f"cannot reach {self.link.url}: {_why(error)}")
+        parting = Parting()
+        try:
+            parting = await Visit(self, ws).run()
+        except (ClientError, ConnectionError) as error:
+            parting = Parting(None, _why(error))
+        finally:
+            await self._put_away(ws, held=parting.held)
+        return parting
+
+    async def _connect(self) -> ClientWebSocketResponse:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        async with asyncio.timeout(CONNECT_S):
+            return await self.http.ws_connect(
+                self.link.url,
+                protocols=(SUBPROTOCOL,),
+                headers=headers,
+                max_msg_size=MAX_DOWNLINK,
+                timeout=ClientWSTimeout(ws_close=2.0),
+            )
+
+    async def _put_away(self, ws: ClientWebSocketResponse, *, held: bool) -> None:
+        if not held:
+            await ws.close()
+            return
+        self._held.append(ws)
+        if len(self._held) > HELD_SOCKETS:
+            await self._held.popleft().close()
+
+    def _pause(self, parting: Parting) -> float:
+        """Seconds until the next try, as the close code asks."""
+        if parting.nap_s is not None:
+            return parting.nap_s
+        scale = self.link.reconnect_scale
+        code = parting.code
+        if code == CloseCode.TOO_BIG:
+            self.spool.surrender()
+        if code is not None and 4500 <= code < 5000:
+            pause = HOUR_S * (1 + 0.1 * self.rng.random())
+        elif code is not None and 4000 <= code < 4500:
+            pause = self.rng.uniform(1.0, 60.0)
+        else:
+            pause = self._backoff.lost(asyncio.get_running_loop().time())
+        pause = max(pause, parting.retry_s) * scale
+        self._complain(parting, pause)
+        return pause
+
+    def _complain(self, parting: Parting, pause: float) -> None:
+        code = parting.code
+        text = parting.text if code is None else f"{code} {parting.text}"
+        advice = _ADVICE.get(CloseCode(code)) if code in set(CloseCode) else None
+        if advice:
+            text += f"; {advice.format(name=self.name)}"
+        when = f"{pause / 60:.0f} min" if pause >= 120 else f"{pause:.0f} s"
+        self.tally.troubles[self.name] = f"{text}; next try in {when}"
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
+
+
+def _why(error: BaseException) -> str:
+    """The reason without the library's decoration."""
+    cause = getattr(error, "os_error", None) or error
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
