@@ -1,0 +1,143 @@
+"""Opening SQLite the way that this store needs it, and its errors in our words."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from gateway.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+
+Durability = Literal["full", "relaxed"]
+
+SYNCHRONOUS = {"full": 2, "relaxed": 1}
+WRITER_CACHE_KIB = 8192
+READER_CACHE_KIB = 2048
+CHECKPOINT_PAGES = 1000
+JOURNAL_SIZE_LIMIT = 16 * 2**20
+BUSY_TIMEOUT_MS = 5000
+RESET_BUG_FIXED = (3, 51, 3)
+RESET_BUG_BACKPORTS: dict[tuple[int, ...], int] = {(3, 44): 6, (3, 50): 7}
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise the errors of SQLite that are not bugs as StoreErrors that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        found = _translate(error, path)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _translate(error: sqlite3.Error, path: Path) -> StoreError | None:
+    name = getattr(error, "sqlite_errorname", "")
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"no room for {path}: free some space on its disk; nothing was stored")
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return StoreCorrupt(f"{path} is damaged ({error}): keep it, and restore a backup")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreBusy(f"{path} is locked by another program: end it, then try again")
+    if code in _UNAVAILABLE:
+        return StoreUnavailable(
+            f"{path} cannot be read or written ({error}, {name}): "
+            "check the disk, and that the directory belongs to the gateway's user"
+        )
+    return None
+
+
+def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints; the file is made if there is none.
+
+    Raises StoreUnavailable if a setting did not take effect (on some network file systems).
+    """
+    conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
+        _set(conn, "journal_mode", "WAL", "wal")
+        _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])
+        _set(conn, "wal_autocheckpoint", str(CHECKPOINT_PAGES), CHECKPOINT_PAGES)
+        _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
+        _set(conn, "foreign_keys", "OFF", 0)
+        _set(conn, "cache_size", f"-{WRITER_CACHE_KIB}", -WRITER_CACHE_KIB)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _set(conn: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:
+    conn.execute(f"PRAGMA {pragma} = {value}")
+    (found,) = conn.execute(f"PRAGMA {pragma}").fetchone()
+    if found != expected:
+        raise StoreUnavailable(
+            f"SQLite refused {pragma} = {value} (it is {found}): data_dir must be on a local disk"
+        )
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can only read, and never checkpoints; any thread may close it."""
+    conn = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        check_same_thread=False,
+    )
+    conn.execute("PRAGMA wal_autocheckpoint = 0")
+    conn.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+    return conn
+
+
+class WriterLock:
+    """An advisory lock on a file beside the database: one writer process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Raises StoreBusy if another process, or another store in this one, holds it."""
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise StoreBusy(
+                f"another gateway already uses this data_dir (it holds {self.path}): stop it first"
+            ) from error
+        self._file = file
+
+    def give_up(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def reset_bug_warning(found: tuple[int, ...] = sqlite3.sqlite_version_info) -> str | None:
+    """What to tell people whose SQLite can corrupt a WAL when two connections checkpoint."""
+    backport = RESET_BUG_BACKPORTS.get(found[:2])
+    if found >= RESET_BUG_FIXED or (backport is not None and found[2] >= backport):
+        return None
+    version = ".".join(map(str, found))
+    return (
+        f"SQLite {version} can damage a database when two connections write or checkpoint it at "
+        "the same instant (fixed in 3.51.3). The gateway writes through one connection only; let "
+        "no other program write gateway.db, and do not replicate it with Litestream"
+    )

@@ -1,0 +1,129 @@
+"""A journal row: the messages of one commit group, and how they become readings again.
+
+header = one flag byte (1: some readings' time is unknown) and a CBOR array
+`[timebases, entries, lengths]`: timebases are `[clock, offset, boot]`, an entry is
+`[stream, seq, last - seq, readings, schema, index of its timebase]`, lengths are those of the
+messages in `body`, which joins them as a CBOR sequence (RFC 8742). The CRC-32 covers both.
+"""
+
+import zlib
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Protocol
+
+import cbor2
+
+from gateway.core.cbor import decode as decode_map
+from gateway.core.columns import Layout, read_data
+from gateway.core.entry import Entry
+from gateway.core.facts import JournalRow
+from gateway.core.messages import BadBody, Data, Senml, parse
+from gateway.core.readings import Batch, Clock, Timebase
+from gateway.core.senml import read_senml
+from gateway.errors import Rejected, StoreCorrupt, WireError
+
+UNKNOWN_TIME = 1
+
+
+class Lookup(Protocol):
+    """Where `decode` finds what a message refers to. KeyError: there is no such row."""
+
+    def layout(self, schema: int) -> Layout: ...
+
+    def device(self, stream: int) -> str: ...
+
+    def offset(self, stream: int, boot: bytes) -> int | None:
+        """ns to add to this boot's raw time, or None while its clock is unknown."""
+
+
+def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
+    """Build (header, body, crc) of a journal row."""
+    bases: dict[tuple[int, int, bytes], int] = {}
+    rows = [
+        [e.stream, e.seq, e.last - e.seq, e.readings, e.schema, _index(bases, e)] for e in entries
+    ]
+    flags = UNKNOWN_TIME if any(e.clock == Clock.UNKNOWN and e.readings for e in entries) else 0
+    content = [[list(base) for base in bases], rows, [len(e.message) for e in entries]]
+    header = bytes([flags]) + cbor2.dumps(content)
+    body = b"".join([e.message for e in entries])
+    return header, body, checksum(header, body)
+
+
+def journal_row(
+    number: int, received: int, entries: Sequence[Entry], *, span: tuple[int, int] | None
+) -> JournalRow:
+    """The fact that holds a commit group. span: least and greatest known time of its readings."""
+    header, body, crc = pack(entries)
+    low, high = span or (None, None)
+    readings = sum(entry.readings for entry in entries)
+    return JournalRow(number, received, low, high, readings, header, crc, body)
+
+
+def _index(bases: dict[tuple[int, int, bytes], int], entry: Entry) -> int:
+    return bases.setdefault((int(entry.clock), entry.offset, entry.boot), len(bases))
+
+
+def checksum(header: bytes, body: bytes) -> int:
+    """CRC-32 of the header followed by the body."""
+    return zlib.crc32(body, zlib.crc32(header))
+
+
+def unpack(header: bytes, body: bytes, crc: int) -> list[Entry]:
+    """The entries of a journal row. Raises StoreCorrupt if the checksum does not match."""
+    if checksum(header, body) != crc:
+        raise StoreCorrupt("a journal row is damaged: its checksum does not match")
+    return split(header, body)
+
+
+def split(header: bytes, body: bytes) -> list[Entry]:
+    """The entries of a row whose checksum was already compared."""
+    bases, rows, lengths = cbor2.loads(header[1:])
+    ends = list(accumulate(lengths, initial=0))
+    return [_entry(row, bases[row[5]], body[ends[i] : ends[i + 1]]) for i, row in enumerate(rows)]
+
+
+def _entry(row: Sequence[int], base: Sequence[Any], message: bytes) -> Entry:
+    stream, seq, more, readings, schema, _ = row
+    clock, offset, boot = base
+    return Entry(stream, seq, seq + more, message, readings, clock, offset, schema, boot)
+
+
+def decode(entry: Entry, lookup: Lookup) -> Batch:
+    """Rebuild the readings of a message exactly as they were when it was committed.
+
+    Only the time of readings whose boot was unknown then and is known now differs: it is mapped.
+    Raises StoreCorrupt if the message cannot be read any more.
+    """
+    if not entry.readings:
+        return Batch((), Clock(entry.clock), entry.boot)
+    try:
+        return _read(entry, lookup)
+    except (WireError, Rejected, BadBody, KeyError) as error:
+        where = f"message {entry.seq} of stream {entry.stream}"
+        raise StoreCorrupt(f"{where} was stored but cannot be read: {error}") from error
+
+
+def _read(entry: Entry, lookup: Lookup) -> Batch:
+    content = decode_map(entry.message)
+    device = lookup.device(entry.stream)
+    if not entry.schema:
+        pack = parse(Senml, content).pack
+        return read_senml(
+            pack, device=device, received=entry.offset, latest=None, speaks_for_others=True
+        )
+    return read_data(
+        parse(Data, content),
+        lookup.layout(entry.schema),
+        device=device,
+        timebase=timebase(entry, lookup),
+        latest=None,
+    )
+
+
+def timebase(entry: Entry, lookup: Lookup) -> Timebase:
+    """The entry's time base, with the mapping that its boot has by now if it had none."""
+    if entry.clock == Clock.UNKNOWN:
+        offset = lookup.offset(entry.stream, entry.boot)
+        if offset is not None:
+            return Timebase(Clock.MAPPED, offset, entry.boot)
+    return Timebase(Clock(entry.clock), entry.offset, entry.boot)

@@ -1,0 +1,88 @@
+"""The schema, in numbered steps. A step is recorded in the transaction that applies it.
+
+A released step is never edited; a change of the schema is a new step at the end.
+"""
+
+import secrets
+import sqlite3
+import string
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.errors import StoreError
+from gateway.store.tables import INDEXES, TABLES, VIEWS
+
+APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
+
+
+class Migration(NamedTuple):
+    number: int
+    name: str
+    statements: Sequence[str]
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS)),)
+NEWEST = MIGRATIONS[-1].number
+
+
+def version(conn: sqlite3.Connection) -> int:
+    """Number of the newest step applied; 0 for an empty file.
+
+    Raises StoreError if the file holds tables of something else.
+    """
+    tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
+    if "migration" in tables:
+        (number,) = conn.execute("SELECT coalesce(max(number), 0) FROM migration").fetchone()
+        return int(number)
+    if tables:
+        raise StoreError("this SQLite file is not a gateway's store; choose another data_dir")
+    return 0
+
+
+def migrate(conn: sqlite3.Connection, steps: Sequence[Migration] = MIGRATIONS) -> None:
+    """Apply all steps that the file lacks. Raises StoreError if it is newer than this program."""
+    found, newest = version(conn), steps[-1].number
+    if found > newest:
+        raise StoreError(
+            f"the store has schema version {found}, but this gateway knows only up to {newest}: "
+            "install the newer gateway again, or point data_dir at another directory"
+        )
+    for step in steps:
+        if step.number > found:
+            _apply(conn, step)
+
+
+def _apply(conn: sqlite3.Connection, step: Migration) -> None:
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in step.statements:
+            conn.execute(statement)
+        if step.number == 1:
+            _begin(conn)
+        conn.execute(
+            "INSERT INTO migration (number, name, applied) VALUES (?, ?, ?)",
+            (step.number, step.name, time.time_ns() // 1_000_000),
+        )
+        conn.execute(
+            "INSERT INTO meta VALUES ('schema_version', ?1) "
+            "ON CONFLICT (key) DO UPDATE SET value = ?1",
+            (str(step.number),),
+        )
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def _begin(conn: sqlite3.Connection) -> None:
+    """Give a new store its names. They stay with it for ever, or until it is restored."""
+    conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    names = (("store_id", secrets.token_hex(8)), ("log_epoch", new_epoch()), ("clean", "1"))
+    conn.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", names)
+
+
+def new_epoch() -> str:
+    """A name for an event log: eight characters of [a-z0-9]."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))

@@ -1,0 +1,113 @@
+"""What is loaded when the store is opened."""
+
+import sqlite3
+from collections import defaultdict
+
+from gateway.core.facts import (
+    BootSeen,
+    Loss,
+    RevisionDue,
+    SchemaLearned,
+    StreamOpened,
+    SummaryMade,
+)
+from gateway.core.readings import Clock, Kind
+from gateway.store.queries import COMMAND, SUMMARY, losses, summary, windows
+from gateway.store.rows import CommandRow, DeviceRow, Opened, SeriesRow, Tally
+
+LOSSES_SHOWN = 20
+NUMBERED = (
+    "device", "stream", "schema", "series", "journal", "loss", "rejected", "event", "outbox",
+    "command",
+)  # fmt: skip
+
+_DEVICES = """SELECT id, name, token_hash, speaks_for_others, created, disabled, removed, state,
+    since, until, last_seen, config_version, config FROM device ORDER BY id"""
+_STREAMS = """SELECT id, device, epoch, committed, touched FROM stream WHERE forgotten = 0
+    ORDER BY id"""
+_SCHEMAS = """SELECT schema.id, stream, sid, fingerprint, resolution, fields FROM schema
+    JOIN stream ON stream.id = stream WHERE forgotten = 0 ORDER BY schema.id"""
+_SERIES = """SELECT id, device, metric, unit, kind, last_t_ns, last_value, last_clock FROM series
+    ORDER BY id"""
+_TALLIES = """SELECT id, (SELECT count(*) FROM loss WHERE device = device.id),
+    (SELECT coalesce(sum(readings), 0) FROM loss WHERE device = device.id),
+    (SELECT count(*) FROM rejected WHERE device = device.id) FROM device"""
+
+
+def load(conn: sqlite3.Connection) -> Opened:
+    """Read everything that `Opened` names; `meta` is as the last run left it."""
+    meta = dict(conn.execute("SELECT key, value FROM meta").fetchall())
+    series = [_series_row(*row) for row in conn.execute(_SERIES)]
+    tallies = {number: Tally(*tally) for number, *tally in conn.execute(_TALLIES) if any(tally)}
+    return Opened(
+        devices=[_device(DeviceRow(*row)) for row in conn.execute(_DEVICES)],
+        streams=[StreamOpened(*row) for row in conn.execute(_STREAMS)],
+        boots=[
+            BootSeen(*row)
+            for row in conn.execute("SELECT device, boot, offset_ns, error_ns, seen FROM boot")
+        ],
+        schemas=[SchemaLearned(*row) for row in conn.execute(_SCHEMAS)],
+        series=series,
+        meta=meta,
+        highest={table: _highest(conn, table) for table in NUMBERED},
+        dues=[
+            RevisionDue(*row)
+            for row in conn.execute("SELECT window, t0, series FROM revision_due ORDER BY t0")
+        ],
+        summaries=[made for row in series for made in _newest_summaries(conn, row)],
+        commands=[
+            CommandRow(*row)
+            for row in conn.execute(
+                f"{COMMAND} WHERE state IN ('queued', 'sent', 'handled', 'accepted') ORDER BY n"
+            )
+        ],
+        downlinks=dict(
+            conn.execute(
+                "SELECT device, max(seq) FROM command WHERE seq IS NOT NULL GROUP BY device"
+            ).fetchall()
+        ),
+        losses=_newest_losses(conn, tallies),
+        tallies=tallies,
+        clean=meta.get("clean") == "1",
+    )
+
+
+def _device(row: DeviceRow) -> DeviceRow:
+    return row._replace(
+        speaks_for_others=bool(row.speaks_for_others),
+        disabled=bool(row.disabled),
+        removed=bool(row.removed),
+    )
+
+
+def _series_row(*row: object) -> SeriesRow:
+    found = SeriesRow(*row)  # type: ignore[arg-type]
+    kind, clock, value = Kind(found.kind), found.last_clock, found.last_value
+    return found._replace(
+        kind=kind,
+        last_value=bool(value) if kind is Kind.BOOLEAN and value is not None else value,
+        last_clock=None if clock is None else Clock(clock),
+    )
+
+
+def _highest(conn: sqlite3.Connection, table: str) -> int:
+    column = "n" if table == "command" else "id"
+    sql = f"SELECT coalesce(max({column}), 0) FROM {table}"  # noqa: S608 - names of NUMBERED
+    (number,) = conn.execute(sql).fetchone()
+    return int(number)
+
+
+def _newest_summaries(conn: sqlite3.Connection, series: SeriesRow) -> list[SummaryMade]:
+    sql = f"{SUMMARY} WHERE series = ? AND window = ? ORDER BY t0 DESC LIMIT 1"
+    return [
+        summary(conn.execute(sql, (series.id, window)).fetchone(), series.kind)
+        for window in list(windows(conn, series.id))
+    ]
+
+
+def _newest_losses(conn: sqlite3.Connection, tallies: dict[int, Tally]) -> dict[int, list[Loss]]:
+    found: defaultdict[int, list[Loss]] = defaultdict(list)
+    for device, tally in tallies.items():
+        if tally.losses:
+            found[device] = losses(conn, device, None, LOSSES_SHOWN)[::-1]
+    return dict(found)

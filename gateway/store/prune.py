@@ -1,0 +1,52 @@
+"""Deleting what is beyond its bound, a small batch at a time."""
+
+import sqlite3
+
+from gateway.store.queries import event_bounds, event_since
+
+BATCH = 500
+EVENTS_KEPT = 20_000
+EVENTS_MOST = 200_000
+EVENTS_KEPT_MS = 24 * 3600 * 1000
+SETTLED_MOST_BYTES = 64 * 2**20
+
+_DONE = (
+    "SELECT coalesce(sum(size), 0) FROM outbox WHERE done IS NOT NULL",
+    "SELECT id, done, size FROM outbox WHERE done IS NOT NULL ORDER BY done LIMIT ?",
+)
+_DEAD = (
+    "SELECT coalesce(sum(size), 0) FROM outbox WHERE dead = 1",
+    "SELECT id, t, size FROM outbox WHERE dead = 1 ORDER BY t LIMIT ?",
+)
+
+
+def prune(conn: sqlite3.Connection, now_ms: int, replay_ms: int) -> int:
+    """Delete at most BATCH rows of the event log, and as many of the outbox; say how many.
+
+    The caller begins and ends the transaction. The newest row of a table is never deleted, so
+    that no number is given out again.
+    """
+    return _prune_events(conn, now_ms) + _prune_outbox(conn, now_ms - replay_ms)
+
+
+def _prune_events(conn: sqlite3.Connection, now_ms: int) -> int:
+    _, newest = event_bounds(conn)
+    old = min(newest - EVENTS_KEPT, event_since(conn, now_ms - EVENTS_KEPT_MS))
+    last = max(newest - EVENTS_MOST, old)
+    sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id <= ? ORDER BY id LIMIT ?)"
+    return conn.execute(sql, (last, BATCH)).rowcount
+
+
+def _prune_outbox(conn: sqlite3.Connection, before_ms: int) -> int:
+    """Settled rows from the oldest end: those that were settled before `before_ms`, and those
+    beyond the bytes that may be kept."""
+    (newest,) = conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()
+    numbers: list[tuple[int]] = []
+    for total, oldest in (_DONE, _DEAD):
+        (held,) = conn.execute(total).fetchone()
+        for number, at, size in conn.execute(oldest, (BATCH,)).fetchall():
+            if number != newest and (at < before_ms or held > SETTLED_MOST_BYTES):
+                numbers.append((number,))
+                held -= size
+    conn.executemany("DELETE FROM outbox WHERE id = ?", numbers)
+    return len(numbers)

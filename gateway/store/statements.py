@@ -1,0 +1,125 @@
+"""How facts become rows: one statement per kind of fact, run in a fixed order."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from gateway.core import facts as f
+
+_INT64 = range(-(2**63), 2**63)
+
+REGISTRY: dict[type, str] = {
+    f.DeviceAdded: """INSERT INTO device (id, name, token_hash, speaks_for_others, created)
+        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET token_hash = ?3,
+        speaks_for_others = ?4, created = ?5, disabled = 0, removed = 0""",
+    f.DeviceAccess: "UPDATE device SET token_hash = ?, disabled = ? WHERE id = ?",
+    f.DeviceRemoved: "UPDATE device SET removed = 1, token_hash = NULL WHERE id = ?",
+}
+"""Kinds that undo one another: these run one by one, as the list has them, before all others."""
+
+ORDER: dict[type, str] = {
+    f.DevicePresence: """UPDATE device SET state = ?, since = ?, until = ?, last_seen = ?
+        WHERE id = ?""",
+    f.DeviceConfig: "UPDATE device SET config_version = ?, config = ? WHERE id = ?",
+    f.StreamOpened: """INSERT INTO stream (id, device, epoch, committed, touched)
+        VALUES (?, ?, ?, ?, ?)""",
+    f.StreamMoved: "UPDATE stream SET committed = ?, touched = ? WHERE id = ?",
+    # The row stays: the journal's messages find their device through it.
+    f.StreamForgotten: "UPDATE stream SET forgotten = 1 WHERE id = ?",
+    f.BootSeen: """INSERT INTO boot (device, boot, offset_ns, error_ns, seen)
+        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (device, boot) DO UPDATE SET
+        offset_ns = coalesce(?3, offset_ns), error_ns = coalesce(?4, error_ns), seen = ?5""",
+    f.SchemaLearned: """INSERT INTO schema (id, stream, sid, fingerprint, resolution, fields)
+        VALUES (?, ?, ?, ?, ?, ?)""",
+    f.SeriesLearned: """INSERT INTO series (id, device, metric, unit, kind)
+        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET unit = ?4""",
+    f.JournalRow: """INSERT INTO journal (id, received, t_min_ns, t_max_ns, readings, header,
+        crc, body, unknown_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+        substr(?6, 1, 1) <> x'00')""",
+    f.Loss: """INSERT INTO loss (id, device, epoch, first, last, reason, readings, t)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+    f.Rejection: """INSERT INTO rejected (id, device, epoch, seq, code, reason, t, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+    f.SeriesLatest: """UPDATE series SET last_t_ns = ?, last_value = ?, last_clock = ?
+        WHERE id = ?""",
+    f.RevisionDone: "DELETE FROM revision_due WHERE window = ? AND t0 = ? AND series = ?",
+    f.RevisionDue: """INSERT INTO revision_due (window, t0, series) VALUES (?, ?, ?)
+        ON CONFLICT DO NOTHING""",
+    f.SummaryMade: """INSERT INTO summary (series, window, t0, t1, n, mean, min, max, std, p50,
+        p95, first, last, changes, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (series, window, t0) DO UPDATE SET (t1, n, mean, min, max, std, p50, p95,
+        first, last, changes, rev) = (excluded.t1, excluded.n, excluded.mean, excluded.min,
+        excluded.max, excluded.std, excluded.p50, excluded.p95, excluded.first, excluded.last,
+        excluded.changes, excluded.rev)""",
+    f.EventLogged: """INSERT INTO event (id, t, kind, device, metric, window, payload)
+        VALUES (?, ?, ?, ?, ?, ?, ?)""",
+    f.OutboxPut: """INSERT INTO outbox (id, t, topic, payload, retain, ends, window_ms, backfill,
+        expires, replaces, properties, size)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, length(?4))""",
+    f.OutboxDone: "UPDATE outbox SET done = ? WHERE id = ?",
+    f.OutboxRefused: """UPDATE outbox SET attempts = attempts + 1, code = ?, dead = ?
+        WHERE id = ?""",
+    f.CommandPut: """INSERT INTO command (n, device, seq, op, args, flags, expires, state, origin,
+        dedupe, created, updated)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)""",
+    f.CommandMoved: """UPDATE command SET seq = coalesce(?1, seq), state = ?2,
+        result = coalesce(?3, result), updated = ?4 WHERE n = ?5""",
+    f.MetaSet: """INSERT INTO meta (key, value) VALUES (?1, ?2)
+        ON CONFLICT (key) DO UPDATE SET value = ?2""",
+}
+
+_SUPERSEDE = """DELETE FROM outbox WHERE topic = ? AND id < ? AND done IS NULL AND dead = 0
+    AND replaces = 1"""
+
+# Sums up every block of 256 journal numbers that is complete and has no row in `span` yet.
+_SPANS = """INSERT INTO span (block, t_min_ns, t_max_ns, unknown_time)
+    SELECT id >> 8, min(t_min_ns), max(t_max_ns), max(unknown_time) FROM journal
+    WHERE id >= (SELECT coalesce(max(block) + 1, 0) FROM span) << 8
+        AND id < (SELECT max(id) FROM journal) >> 8 << 8
+    GROUP BY id >> 8"""
+
+
+def write(conn: sqlite3.Connection, facts: Iterable[f.Fact]) -> None:
+    """Run the statements of all facts; the caller begins and ends the transaction."""
+    kinds: defaultdict[type, list[Any]] = defaultdict(list)
+    for fact in facts:
+        kind = type(fact)
+        if kind in REGISTRY:
+            conn.execute(REGISTRY[kind], fact)
+        else:
+            kinds[kind].append(fact)
+    for kind, sql in ORDER.items():
+        if kind in kinds:
+            rows = kinds.pop(kind)
+            prepare = _PREPARED.get(kind)
+            conn.executemany(sql, prepare(rows) if prepare else rows)
+            for statement, derive in _AFTER.get(kind, ()):
+                conn.executemany(statement, derive(rows))
+    if kinds:
+        raise TypeError(f"not facts: {', '.join(kind.__name__ for kind in kinds)}")
+
+
+def _within_int64(rows: Sequence[f.SeriesLatest]) -> list[f.SeriesLatest]:
+    """SQLite has no unsigned 64-bit integers: greater ones are kept as floats."""
+    return [
+        row._replace(last_value=float(row.last_value))
+        if isinstance(row.last_value, int) and row.last_value not in _INT64
+        else row
+        for row in rows
+    ]
+
+
+def _superseding(rows: Sequence[f.OutboxPut]) -> list[tuple[str, int]]:
+    return [(row.topic, row.id) for row in rows if row.replaces]
+
+
+def _once(_: Sequence[Any]) -> list[tuple[()]]:
+    return [()]
+
+
+_PREPARED: dict[type, Callable[[Any], Sequence[Any]]] = {f.SeriesLatest: _within_int64}
+_AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
+    f.JournalRow: ((_SPANS, _once),),
+    f.OutboxPut: ((_SUPERSEDE, _superseding),),
+}
