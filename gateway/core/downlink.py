@@ -11,6 +11,8 @@ from typing import Any
 from gateway.core.messages import Command, Config, Message
 
 MOST_UNHANDLED = 4
+MOST_WAITING = 256
+MOST_ANSWERS = 1024
 CONFIG = None
 """The op of a configuration document."""
 
@@ -39,7 +41,9 @@ class Order:
         """The message that carries the order; needs its number."""
         assert self.seq is not None
         if self.op is CONFIG:
-            return Config(seq=self.seq, version=self.args["version"], document=self.args["document"])
+            return Config(
+                seq=self.seq, version=self.args["version"], document=self.args["document"]
+            )
         ttl = None if self.expires is None else max(0, self.expires - now_ms)
         return Command(
             seq=self.seq, op=self.op, args=self.args, ttl_ms=ttl, flags=self.flags or None
@@ -66,6 +70,11 @@ class Downlink:
         if order.state == "sent":
             self._sent.append(order)
 
+    @property
+    def full(self) -> bool:
+        """Whether no more orders may wait."""
+        return len(self._queue) >= MOST_WAITING
+
     def put(self, order: Order) -> None:
         self._queue.append(order)
 
@@ -74,15 +83,27 @@ class Downlink:
         return [order for order in self._queue if order.op is CONFIG]
 
     def due(self) -> Iterator[Order]:
-        """Give numbers to waiting orders as long as the device may be sent more."""
+        """Waiting orders, as long as the device may be sent more; number or withdraw each."""
         while self._queue and len(self._sent) < MOST_UNHANDLED:
-            order = self._queue.pop(0)
-            self.numbered += 1
-            order.seq = self.numbered
-            order.state = "sent"
-            self._sent.append(order)
-            self._answers[order.seq] = order
-            yield order
+            yield self._queue[0]
+
+    def number(self, order: Order) -> None:
+        """Give a waiting order its number: from now on it counts as sent."""
+        self._queue.remove(order)
+        self.numbered += 1
+        order.seq = self.numbered
+        order.state = "sent"
+        self._sent.append(order)
+        self._answers[order.seq] = order
+        while len(self._answers) > MOST_ANSWERS:
+            self._answers.pop(next(iter(self._answers)))
+
+    def configures(self, version: int | None) -> bool:
+        """Whether the document of that version is under way already."""
+        return any(
+            order.op is CONFIG and order.args["version"] == version
+            for order in (*self._queue, *self._sent)
+        )
 
     def unhandled(self) -> list[Order]:
         """What was sent and not handled: to be sent again on a new connection."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.core.clock import BootClock
 from gateway.core.columns import Layout
+from gateway.core.downlink import Downlink
 from gateway.core.facts import Loss
 from gateway.core.readings import Clock, SeriesKey
 
@@ -20,27 +21,25 @@ STREAMS_KEPT = 8
 
 @dataclass(slots=True)
 class Stream:
-    """The sequence space that one epoch of a device names.
-
-    accepted: highest seq taken into the intake; committed: highest seq on disk.
-    """
+    """The sequence space that one epoch of a device names; `committed` is on disk."""
 
     id: int
     device: "Device"
     epoch: bytes
     committed: int
     touched: int
-    accepted: int = 0
+    boot: bytes = b""
     layouts: dict[int, Layout] = field(default_factory=dict)
     schema_ids: dict[int, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.accepted = max(self.accepted, self.committed)
 
 
 @dataclass(slots=True)
 class Device:
-    """A device by name: its rights, its presence, its streams and clocks."""
+    """A device by name: its rights, its presence, its streams and clocks.
+
+    unplaced: boots of which readings are stored whose time is unknown yet;
+    placed: boots whose unknown readings were given a time, which must never change again.
+    """
 
     id: int
     name: str
@@ -60,9 +59,13 @@ class Device:
     clock_error_ns: int | None = None
     removed: bool = False
     stream: Stream | None = None
+    downlink: Downlink = field(default_factory=Downlink)
     streams: dict[bytes, Stream] = field(default_factory=dict)
     boots: dict[bytes, BootClock] = field(default_factory=dict)
+    unplaced: set[bytes] = field(default_factory=set)
+    placed: set[bytes] = field(default_factory=set)
     losses: deque[Loss] = field(default_factory=lambda: deque(maxlen=LOSSES_SHOWN))
+    series: list["Series"] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -131,6 +134,7 @@ class Registry:
 
     def add_series(self, series: Series) -> Series:
         self.series[series.key] = series
+        series.device.series.append(series)
         self.series_by_id[series.id] = series
         return series
 

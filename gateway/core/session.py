@@ -80,7 +80,6 @@ LAW: dict[State, dict[tuple[Role, type[Message]], State]] = {
 }
 
 
-
 # At the wrong moment these break the session; other unsequenced messages are ignored then.
 GRAVE: set[tuple[Role, type[Message]]] = {(_D, Hello), (_G, Welcome)}
 
@@ -164,7 +163,7 @@ class Session:
         """Check a sequenced message of the device: its moment, its number, its body."""
         if self.state is not State.LIVE:
             raise WireError("a sequenced message came before WELCOME")
-        seq = source.get(1)
+        seq: Any = source.get(1)
         if not is_seq(seq):
             raise WireError("key 1 of a sequenced message must be a number from 1 to 2^53-1")
         message = _read_uplink(cls, source, seq)

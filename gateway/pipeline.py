@@ -1,0 +1,293 @@
+"""The order of things, from intake to page: written here, and only here.
+
+    intake → one commit for everything that waits → ack → fold → publish
+
+Shells put arrivals and changes in; both wait in one bounded queue, in the order in which they
+came. Each turn takes all of it, makes it durable as one transaction, and only then tells anyone.
+A crash between two steps loses nothing: at the next start the windows are folded again from disk.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from gateway.core import facts as f
+from gateway.core.clock import Now
+from gateway.core.group import Group, Rules
+from gateway.core.registry import Registry, Series, Stream
+from gateway.core.take import Taker
+from gateway.core.uplink import Arrival
+from gateway.core.windows import Windows
+from gateway.errors import StoreFull, StoreUnavailable
+from gateway.measures import Measures
+from gateway.store.journal import pack
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+ENOUGH_BYTES = 256 * 1024
+RETRY_S = 1.0
+TICK_S = 0.25
+
+
+class Committer(Protocol):
+    """The one thing that the pipeline asks of the store."""
+
+    async def commit(self, facts: Sequence[f.Fact]) -> None:
+        """Make all facts durable as one transaction, or none of them."""
+
+
+class Audience(Protocol):
+    """Whoever is shown what became durable."""
+
+    def publish(self, events: Sequence[f.EventLogged]) -> None: ...
+
+    def publish_readings(self, readings: Iterable[Series]) -> None: ...
+
+
+class Peer(Protocol):
+    """A connection, as far as the pipeline knows it."""
+
+    def acknowledge(self, rejects: list[list[int]]) -> None:
+        """Tell the device what is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An arrival and the connection that it came on."""
+
+    peer: Peer
+    stream: Stream
+    arrival: Arrival
+
+
+class Pipeline:
+    """The one writer's only customer."""
+
+    def __init__(
+        self,
+        *,
+        store: Committer,
+        registry: Registry,
+        windows: Windows,
+        audience: Audience,
+        clock: Callable[[], Now],
+        rules: Rules,
+        interval_s: float,
+        measures: Measures,
+        next_row: int,
+    ) -> None:
+        self.registry = registry
+        self.windows = windows
+        self._store = store
+        self._audience = audience
+        self._clock = clock
+        self._rules = rules
+        self._interval = interval_s
+        self._measures = measures
+        self._next_row = next_row
+        self._intake: list[Sent | Callable[[Group], object]] = []
+        self._bytes = 0
+        self._posted: list[f.Fact] = []
+        self._waiting = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
+        self._ticks: Sequence[Callable[[Group], object]] = ()
+        self._sent: list[Sent] = []
+        self._marked: tuple[int, ...] = ()
+        self.trouble: str | None = None
+
+    def attach(
+        self,
+        *,
+        taker: Taker,
+        due: Callable[[Iterable[f.RevisionDue]], None],
+        ticks: Sequence[Callable[[Group], object]],
+    ) -> None:
+        """Complete the circle: who takes messages apart, who revises, who looks at the clock.
+
+        `due` is told of late windows when a group is built and when it is durable; each of
+        `ticks` may add to every group, four times a second at least.
+        """
+        self._taker, self._due, self._ticks = taker, due, ticks
+
+    # -- what shells put in -----------------------------------------------------------------
+
+    def take(self, peer: Peer, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:
+        """Put a message in. The send limit bounds how many can wait; `hurry` ends the wait."""
+        self._intake.append(Sent(peer, stream, arrival))
+        self._bytes += len(arrival.raw)
+        self._waiting.set()
+        if hurry or self._bytes >= ENOUGH_BYTES:
+            self._urgent.set()
+
+    async def submit(self, change: Callable[[Group], T]) -> T:
+        """Let `change` add to the next group; return its result once the group is durable."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def run(group: Group) -> None:
+            try:
+                result = change(group)
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever submitted
+                group.after.append(lambda error=error: _fail(done, error))  # type: ignore[misc]
+            else:
+                group.after.append(lambda: _finish(done, result))
+
+        self.change(run)
+        return await done
+
+    def change(self, change: Callable[[Group], object]) -> None:
+        """Let `change` add to the next group, at once and without waiting for it."""
+        self._intake.append(change)
+        self._waiting.set()
+        self._urgent.set()
+
+    def post(self, *facts: f.Fact) -> None:
+        """Facts that may ride with the next commit, whenever it is."""
+        self._posted.extend(facts)
+        self._waiting.set()
+
+    # -- the turn ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Turn until cancelled; what is taken is still brought to its end."""
+        while True:
+            await self._gather()
+            await asyncio.shield(asyncio.ensure_future(self.turn()))
+
+    async def turn(self) -> None:
+        """One way for all data: commit, acknowledge, fold, publish."""
+        group = self._build()
+        if not group:
+            return
+        await self._commit(group)
+        self._acknowledge(group)
+        self._fold(group)
+        self._publish(group)
+
+    async def _gather(self) -> None:
+        """Wait for something to do, then for company: at most the commit interval."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._waiting.wait(), TICK_S)
+        if self._waiting.is_set() and not self._urgent.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), self._interval)
+
+    def _build(self) -> Group:
+        """Close what is due, then take all that waits, in the order in which it came."""
+        group = Group(self.registry, self.windows, now=self._clock(), rules=self._rules)
+        self._close_windows(group)
+        for tick in self._ticks:
+            tick(group)
+        group.add(*self._posted)
+        intake, self._intake, self._posted, self._bytes = self._intake, [], [], 0
+        self._waiting.clear()
+        self._urgent.clear()
+        self._sent = [item for item in intake if isinstance(item, Sent)]
+        for item in intake:
+            if isinstance(item, Sent):
+                self._taker.take(group, item.stream, item.arrival)
+            else:
+                item(group)
+        self._due(group.due)
+        return group
+
+    def _close_windows(self, group: Group) -> None:
+        closed = self.windows.close(group.now.unix)
+        group.summaries(closed.summaries)
+        for due in closed.from_disk:
+            group.make_due(due)
+        if closed.summaries:
+            group.newest()
+        self._measures.summaries.inc(len(closed.summaries))
+
+    def _mark(self, group: Group) -> None:
+        """Store how far windows are closed, with the first facts that rest on it.
+
+        A reading is late by the watermark of its group: the two must never be parted by a crash.
+        """
+        mark = self.windows.mark()
+        if mark == self._marked and group.floor is None:
+            return
+        self._marked = mark
+        needed = (self.windows.fold_from(), group.floor, self._next_row)
+        group.add(
+            f.MetaSet("watermark_ns", str(self.windows.watermark)),
+            f.MetaSet("fold_from", str(min(row for row in needed if row is not None))),
+        )
+
+    async def _commit(self, group: Group) -> None:
+        """Make the group durable. While the disk has no room it is tried again, unchanged."""
+        facts = self._facts(group)
+        while True:
+            try:
+                with self._measures.commit(group):
+                    await self._store.commit(facts)
+            except (StoreFull, StoreUnavailable) as error:
+                if self.trouble is None:
+                    log.error("nothing can be committed; devices keep their data: %s", error)
+                self.trouble = str(error)
+                self._measures.commit_failures.inc()
+                await asyncio.sleep(RETRY_S)
+            else:
+                if self.trouble is not None:
+                    log.warning("commits work again")
+                self.trouble = None
+                return
+
+    def _facts(self, group: Group) -> list[f.Fact]:
+        self._mark(group)
+        for stream_id, committed in group.moved.items():
+            group.add(f.StreamMoved(committed, group.now.ms, stream_id))
+        if group.entries:
+            row = self.registry.number("journal")
+            self._next_row = row + 1
+            header, body, crc = pack(group.entries)
+            low, high = group.span or (None, None)
+            readings = sum(entry.readings for entry in group.entries)
+            group.add(f.JournalRow(row, group.now.ms, low, high, readings, header, crc, body))
+        return group.facts
+
+    # -- after the commit -------------------------------------------------------------------
+
+    def _acknowledge(self, group: Group) -> None:
+        for stream_id, committed in group.moved.items():
+            stream = self.registry.streams.get(stream_id)
+            if stream is not None:
+                stream.committed = committed
+                stream.device.last_seen = group.now.ms
+        for peer, stream in {item.peer: item.stream for item in self._sent}.items():
+            peer.acknowledge(group.rejects.get(stream.id, []))
+        self._measures.acknowledged(group, self._sent)
+
+    def _fold(self, group: Group) -> None:
+        for folding in group.foldings:
+            folding.learn()
+        known = [
+            (folding.series.id, folding.series.key.kind, folding.t, folding.v)
+            for folding in group.foldings
+            if folding.t is not None
+        ]
+        if known:
+            self.windows.fold(known, row=self._next_row - 1)
+        self._due(group.due)
+
+    def _publish(self, group: Group) -> None:
+        self._audience.publish(group.events)
+        fresh = {folding.series.id: folding.series for folding in group.foldings}
+        self._audience.publish_readings(fresh.values())
+        for then in group.after:
+            then()
+
+
+def _finish(done: "asyncio.Future[T]", result: T) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: "asyncio.Future[T]", error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,77 @@
+"""Readings whose time was unknown are placed in time as soon as their boot's clock is known."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Protocol
+
+from gateway.core import facts as f
+from gateway.core.clock import Now
+from gateway.core.group import Folding, Group
+from gateway.core.readings import Batch, Clock
+from gateway.core.registry import Device
+from gateway.errors import StoreError
+from gateway.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+
+class Disk(Protocol):
+    """What placing reads."""
+
+    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[tuple[int, Batch]]:
+        """Journal row and readings of each message of that boot whose time is unknown."""
+
+
+class Placing:
+    """Gives stored readings their time, once and for all."""
+
+    def __init__(self, *, disk: Disk, pipeline: Pipeline, clock: Callable[[], Now]) -> None:
+        self._disk = disk
+        self._pipeline = pipeline
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, device: Device, boot: bytes) -> None:
+        """From now on the boot's clock is known; what it sent before is placed beside the flow."""
+        device.unplaced.discard(boot)
+        device.placed.add(boot)
+        task = asyncio.create_task(self._place(device, boot), name="placing")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _place(self, device: Device, boot: bytes) -> None:
+        await self._pipeline.submit(_barrier)
+        offset = device.boots[boot].offset(self._clock())
+        assert offset is not None
+        try:
+            found = [item async for item in self._disk.unplaced(device.id, boot)]
+        except StoreError as error:
+            log.error("readings of unknown time stay unplaced for now: %s", error)
+            device.unplaced.add(boot)
+            return
+        await self._pipeline.submit(partial(_settle, device, boot, offset, found))
+        log.info(
+            "placed readings in time",
+            extra={"device": device.name, "readings": sum(len(batch) for _, batch in found)},
+        )
+
+
+def _barrier(group: Group) -> None:
+    """Ends when everything that was built before is durable."""
+
+
+def _settle(
+    device: Device, boot: bytes, offset: int, found: list[tuple[int, Batch]], group: Group
+) -> None:
+    """The boot's mapping, the windows that need a revision, and the open windows' share."""
+    group.add(f.BootSeen(device.id, boot.hex(), offset, None, group.now.ms))
+    for row, batch in found:
+        for column in batch.columns:
+            series = group.registry.series[column.key]
+            t = column.t + offset
+            group.late(series, t)
+            folding = Folding(series, t, column.v, Clock.MAPPED)
+            group.after += [partial(folding.fold, group.windows, row=row), folding.learn]
+        group.floor = row if group.floor is None else min(group.floor, row)

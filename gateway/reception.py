@@ -1,0 +1,243 @@
+"""Who is connected, who may be, and what connections change: between the links and the pipeline."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from aiohttp import web
+from yarl import URL
+
+from gateway.core.claims import Claim, Claims, sample
+from gateway.core.clock import Now
+from gateway.core.facts import SchemaLearned
+from gateway.core.group import Group
+from gateway.core.layouts import layout_to_json, read_schema
+from gateway.core.messages import Bye, Hello, Message, Schema
+from gateway.core.orders import Orders
+from gateway.core.presence import Presence
+from gateway.core.registry import Device, Registry, Stream
+from gateway.core.uplink import Arrival
+from gateway.errors import CloseCode, SessionError, WireError
+from gateway.link import SUBPROTOCOL, Link, Terms
+from gateway.pipeline import Pipeline
+from gateway.placing import Placing
+
+log = logging.getLogger(__name__)
+
+BUDGET_BYTES = 64 * 1024 * 1024
+MOST_SCHEMAS = 1024
+RETRY_MS = 10_000
+WS_OVERHEAD = 65_536
+
+
+def hash_token(token: str) -> str:
+    """How a token is stored: tokens are long and random, so a plain digest is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Reception:
+    """All connections of devices."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        claims: Claims,
+        presence: Presence,
+        orders: Orders,
+        placing: Placing,
+        clock: Callable[[], Now],
+        terms: Terms,
+        window: int,
+        open_door: bool,
+    ) -> None:
+        self._pipeline = pipeline
+        self._registry: Registry = pipeline.registry
+        self._claims = claims
+        self._presence = presence
+        self._orders = orders
+        self._placing = placing
+        self._clock = clock
+        self._terms = terms
+        self._window = window
+        self._open = open_door
+        self._links: set[Link] = set()
+        self._current: dict[str, Link] = {}
+
+    # -- the door ---------------------------------------------------------------------------
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET /link`: authenticate, upgrade, and serve the link until it ends."""
+        _refuse_foreign_origin(request)
+        bearer = self._bearer(request)
+        socket = web.WebSocketResponse(
+            protocols=(SUBPROTOCOL,),
+            compress=False,
+            autoping=False,
+            max_msg_size=WS_OVERHEAD,
+            timeout=2.0,
+        )
+        if not socket.can_prepare(request).ok:
+            raise web.HTTPUpgradeRequired(text="this is the devices' WebSocket (sensorlink.v1)\n")
+        await socket.prepare(request)
+        link = Link(
+            socket,
+            intake=self,
+            door=self,
+            terms=self._terms,
+            clock=self._clock,
+            bearer=bearer,
+        )
+        self._links.add(link)
+        try:
+            if socket.ws_protocol != SUBPROTOCOL:
+                await link.part(CloseCode.VERSION, f"offer the subprotocol {SUBPROTOCOL}")
+            else:
+                await link.run()
+        finally:
+            self._links.discard(link)
+        return socket
+
+    def _bearer(self, request: web.Request) -> Device | None:
+        """The device whose token the request carries; raises 401 for a wrong one."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if self._open or not scheme:
+            return None
+        device = self._registry.by_token.get(hash_token(token.strip()))
+        if scheme.lower() != "bearer" or device is None:
+            raise web.HTTPUnauthorized(
+                text="the device token is wrong; make a new one with: gateway device rotate ID\n",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return device
+
+    def admit(self, hello: Hello, bearer: Device | None) -> None:
+        """Raise SessionError unless this HELLO may be accepted."""
+        device = self._registry.devices.get(hello.device)
+        if not self._open:
+            holder = bearer
+            if holder is None and hello.token is not None:
+                holder = self._registry.by_token.get(hash_token(hello.token))
+            if holder is None or holder is not device:
+                raise SessionError(
+                    CloseCode.UNAUTHENTICATED, f"no token of {hello.device} was given"
+                )
+        if device is not None and (device.disabled or device.removed):
+            raise SessionError(CloseCode.DISABLED, f"{hello.device} is disabled")
+        if self._pipeline.trouble is not None:
+            raise SessionError(CloseCode.STORAGE, "the gateway cannot store readings now")
+
+    # -- what links ask ---------------------------------------------------------------------
+
+    def window(self) -> int:
+        """Messages that a device may have under way: all together fit the memory budget."""
+        share = BUDGET_BYTES // max(1, len(self._links)) // self._terms.max_message
+        return max(1, min(self._window, share))
+
+    async def claim(self, link: Link, hello: Hello) -> Claim:
+        """Fence the device's older connection, let what it sent be committed, and settle."""
+        older = self._current.get(hello.device)
+        if older is not None and older is not link:
+            older.fenced = True
+        self._current[hello.device] = link
+        claim = await self._pipeline.submit(partial(self._settle, link, hello))
+        if older is not None and older is not link:
+            link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
+        return claim
+
+    def _settle(self, link: Link, hello: Hello, group: Group) -> Claim:
+        claim = self._claims.settle(group, hello)
+        if claim.stream is not None:
+            if hello.mono_ms is not None:
+                self._sample(group, claim.stream, hello.mono_ms)
+            group.after.append(partial(self._welcomed, link, claim.device))
+        return claim
+
+    def _welcomed(self, link: Link, device: Device) -> None:
+        """Once WELCOME is on its way, so is what waits for the device."""
+        link.on_welcome = lambda: self._pipeline.change(
+            lambda group: self._orders.resend(group, device)
+        )
+
+    def learn(self, stream: Stream, schema: Schema) -> None:
+        """A schema that the stream did not have: known at once, durable with the next commit."""
+        if len(stream.layouts) >= MOST_SCHEMAS:
+            raise WireError(f"more than {MOST_SCHEMAS} schemas in an epoch")
+        layout = read_schema(schema)
+        number = self._registry.number("schema")
+        stream.layouts[schema.sid] = layout
+        stream.schema_ids[schema.sid] = number
+        self._pipeline.post(
+            SchemaLearned(
+                number,
+                stream.id,
+                schema.sid,
+                schema.fingerprint,
+                schema.resolution,
+                layout_to_json(layout),
+            )
+        )
+
+    def take(self, peer: Link, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:
+        self._pipeline.take(peer, stream, arrival, hurry=hurry)
+
+    def sample(self, stream: Stream, device_ms: int) -> None:
+        """TIMESYNC: one more sample of the boot's clock."""
+        self._pipeline.change(lambda group: self._sample(group, stream, device_ms))
+
+    def _sample(self, group: Group, stream: Stream, device_ms: int) -> None:
+        if sample(group, stream, device_ms):
+            self._placing.begin(stream.device, stream.boot)
+
+    def handled(self, device: Device, seq: int) -> None:
+        """DACK."""
+        self._pipeline.change(lambda group: self._orders.handled(group, device, seq))
+
+    def parted(self, link: Link, bye: Bye | None) -> None:
+        """A connection ended; the device is gone unless a newer one took over."""
+        if link.stream is None or self._current.get(link.name) is not link:
+            return
+        del self._current[link.name]
+        device = link.stream.device
+        if bye is not None:
+            self._pipeline.change(lambda group: self._presence.left(group, device, bye))
+        else:
+            self._presence.gone(device, self._clock())
+
+    # -- what others ask --------------------------------------------------------------------
+
+    def send(self, device: Device, message: Message) -> None:
+        """Send a downlink message if the device is connected."""
+        link = self._current.get(device.name)
+        if link is not None and link.live:
+            link.send(message)
+
+    def room(self, device: Device) -> int | None:
+        """Largest message that the device accepts; None unless it is connected."""
+        link = self._current.get(device.name)
+        return link.room if link is not None and link.live else None
+
+    def connected(self) -> int:
+        """Devices that are connected."""
+        return len(self._current)
+
+    async def part(self, device: Device, code: CloseCode, text: str) -> None:
+        """Part from a device, if it is connected."""
+        link = self._current.get(device.name)
+        if link is not None:
+            await link.part(code, text)
+
+    async def close(self) -> None:
+        """The gateway restarts: tell every device to come back."""
+        for link in list(self._links):
+            link.spawn(link.part(CloseCode.RESTART, "the gateway restarts", retry_ms=RETRY_MS))
+
+
+def _refuse_foreign_origin(request: web.Request) -> None:
+    """A page of another host must not open a link in a visitor's name."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return
+    if URL(origin).host != URL(f"//{request.host}").host:
+        raise web.HTTPForbidden(text=f"the origin {origin} is not this gateway\n")

@@ -1,0 +1,212 @@
+"""Revisions: closed windows that late readings fell into are summarised again from the disk.
+
+The due windows are facts, stored with the readings that made them due and taken back together
+with the revision, so a crash repeats a revision rather than forget it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from gateway.core import facts as f
+from gateway.core.group import Group
+from gateway.core.readings import NS_PER_MS
+from gateway.core.registry import Registry
+from gateway.core.windows import Window, Windows, summarise
+from gateway.errors import StoreError
+from gateway.measures import Measures
+from gateway.pipeline import Pipeline
+from gateway.store.rows import Found, SummaryPage
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 0.5
+RETRY_S = 5.0
+MOST_CELLS = 2000
+
+
+class Disk(Protocol):
+    """What revisions read."""
+
+    def readings(
+        self, *, since_ns: int, until_ns: int, series: Collection[int] | None = None
+    ) -> AsyncIterator[Found]: ...
+
+    async def summaries(
+        self, *, window: str, since_ms: int, until_ms: int, cursor: str | None = None
+    ) -> SummaryPage: ...
+
+
+class Span(NamedTuple):
+    """A stretch of time (ns) with everything that is due in it, and the age of each due."""
+
+    since: int
+    until: int
+    cells: dict[f.RevisionDue, int]
+
+
+class Revisions:
+    """What is due, oldest first; one slice of it at a time."""
+
+    def __init__(
+        self,
+        *,
+        disk: Disk,
+        pipeline: Pipeline,
+        windows: Sequence[Window],
+        measures: Measures,
+    ) -> None:
+        self._disk = disk
+        self._pipeline = pipeline
+        self._registry: Registry = pipeline.registry
+        self._windows = {window.name: window for window in windows}
+        self._measures = measures
+        self._due: dict[f.RevisionDue, int] = {}
+        self._age = 0
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, cells: Iterable[f.RevisionDue]) -> None:
+        """Note what became due; a revision under way is void if its cell is named again.
+
+        Called when a group is built and again when it is durable: only a reading of the disk
+        that begins after that sees all of it.
+        """
+        self._age += 1
+        for cell in cells:
+            if cell.window in self._windows:
+                self._due[cell] = self._age
+        if self._due:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Revise for ever, a slice at a time, with a pause so that live data goes first."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(PAUSE_S)
+            if self._due:
+                await self._slice()
+            else:
+                self._news.clear()
+
+    async def _slice(self) -> None:
+        span = self._oldest()
+        try:
+            made = await self._fold(span)
+            revs = await self._revs(span)
+        except StoreError as error:
+            log.error("revisions wait: %s", error)
+            await asyncio.sleep(RETRY_S)
+            return
+        await self._pipeline.submit(partial(self._publish, span, made, revs))
+
+    def _oldest(self) -> Span:
+        """The oldest due window, widened to the longest due window around it."""
+        first = min(self._due, key=lambda due: due.t0)
+        t0 = first.t0 * NS_PER_MS
+        longest = max(
+            (w for w in self._windows.values() if self._has(w, t0)), key=lambda w: w.length,
+            default=self._windows[first.window],
+        )  # fmt: skip
+        since = longest.start(t0)
+        until = since + longest.length
+        cells = {
+            due: age
+            for due, age in self._due.items()
+            if since <= due.t0 * NS_PER_MS
+            and due.t0 * NS_PER_MS + self._windows[due.window].length <= until
+        }
+        return Span(since, until, dict(list(cells.items())[:MOST_CELLS]))
+
+    def _has(self, window: Window, t0: int) -> bool:
+        start = window.start(t0) // NS_PER_MS
+        return any(due.window == window.name and due.t0 == start for due in self._due)
+
+    async def _fold(self, span: Span) -> dict[f.RevisionDue, f.SummaryMade]:
+        """Summaries of all due cells, folded from the disk in bounded memory."""
+        series = {due.series for due in span.cells}
+        windows = Windows(list(self._windows.values()), 0, span.since)
+        async for found in self._disk.readings(
+            since_ns=span.since, until_ns=span.until, series=series
+        ):
+            kind = self._registry.series_by_id[found.series].key.kind
+            windows.fold([(found.series, kind, found.t, found.v)], row=found.row)
+        closed = windows.close(span.until)
+        made = {_cell(summary): summary for summary in closed.summaries}
+        for due in closed.from_disk:
+            if due in span.cells and (summary := await self._exact(due)) is not None:
+                made[due] = summary
+        return made
+
+    async def _exact(self, due: f.RevisionDue) -> f.SummaryMade | None:
+        """A window of booleans or text that has more changes than a cell keeps."""
+        window, since = self._windows[due.window], due.t0 * NS_PER_MS
+        pieces = [
+            found
+            async for found in self._disk.readings(
+                since_ns=since, until_ns=since + window.length, series={due.series}
+            )
+        ]
+        if not pieces:
+            return None
+        t = np.concatenate([piece.t for piece in pieces])
+        v = np.concatenate([piece.v for piece in pieces])
+        kind = self._registry.series_by_id[due.series].key.kind
+        return summarise(kind, t, v, series=due.series, window=window, t0=since)
+
+    async def _revs(self, span: Span) -> dict[f.RevisionDue, f.SummaryMade]:
+        """What was published of the due cells before."""
+        known: dict[f.RevisionDue, f.SummaryMade] = {}
+        for name in {due.window for due in span.cells}:
+            cursor = None
+            while True:
+                page = await self._disk.summaries(
+                    window=name,
+                    since_ms=span.since // NS_PER_MS,
+                    until_ms=span.until // NS_PER_MS,
+                    cursor=cursor,
+                )
+                known.update({_cell(row.summary): row.summary for row in page.rows})
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return known
+
+    def _publish(
+        self,
+        span: Span,
+        made: dict[f.RevisionDue, f.SummaryMade],
+        known: dict[f.RevisionDue, f.SummaryMade],
+        group: Group,
+    ) -> None:
+        """Publish what is still true; what became due again meanwhile waits for its turn."""
+        settled = [due for due, age in span.cells.items() if self._due.get(due) == age]
+        revised = [
+            revision
+            for due in settled
+            if (revision := _revise(made.get(due), known.get(due))) is not None
+        ]
+        group.summaries(sorted(revised, key=lambda summary: (summary.t1, summary.t0)))
+        for due in settled:
+            group.add(f.RevisionDone(*due))
+            del self._due[due]
+        self._measures.revisions.inc(len(revised))
+
+
+def _cell(summary: f.SummaryMade) -> f.RevisionDue:
+    return f.RevisionDue(summary.window, summary.t0, summary.series)
+
+
+def _revise(made: f.SummaryMade | None, known: f.SummaryMade | None) -> f.SummaryMade | None:
+    """The revision to publish, None if nothing changed."""
+    if made is None or known is None:
+        return made
+    if made._replace(rev=known.rev) == known:
+        return None
+    return made._replace(rev=known.rev + 1)
