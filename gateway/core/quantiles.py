@@ -21,6 +21,7 @@ RELATIVE_ERROR = 2.0**-8
 _DROPPED_BITS = 52 - 7
 _LEAST_BIN = 1 << 7
 _MIDDLE = 1 << (_DROPPED_BITS - 1)
+_NONE = np.empty(0, np.int64)
 
 
 def rank(percent: int, n: int) -> int:
@@ -40,8 +41,7 @@ class Digest:
         """Takes over `values` (type code "d")."""
         self._exact = exact
         self._loose = values
-        self._keys = np.empty(0, np.int64)
-        self._counts = np.empty(0, np.int64)
+        self._keys = self._counts = _NONE
         self._overfull = False
         self._settle()
 
@@ -92,7 +92,7 @@ class Digest:
             self._counts = sums
             self._overfull = len(self._keys) > MAX_BINS
         if self._overfull:
-            self._keys = self._counts = np.empty(0, np.int64)
+            self._keys = self._counts = _NONE
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.int64]:

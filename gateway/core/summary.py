@@ -7,18 +7,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.core.facts import SummaryMade
-from gateway.core.readings import NS_PER_MS, Kind
-from gateway.core.windows import parse_window
+from gateway.core.readings import Kind
+from gateway.core.windows import SECONDS
 
 VERSION = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _JSON = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-_WORD = r'("(?:[^"\\]|\\.)*"|[^\s"(]\S*)'
-_LINE = re.compile(rf"(\S+)Z {_WORD} {_WORD} {_WORD}(?: {_WORD})? \(([^()]*)\)")
-_NUMBER = ("mean", "min", "max", "std", "p50", "p95")
-_LABELS = {"min": float, "max": float, "n": int, "changes": int, "rev": int, "skipped": int}
+_WORD = r'"(?:[^"\\]|\\.)*"|[^\s"(]\S*'
+_LINE = re.compile(
+    rf"(?P<ends>[-0-9T:]+)Z (?P<dev>{_WORD}) (?P<m>{_WORD}) (?P<value>{_WORD})(?: (?P<u>{_WORD}))?"
+    r" \((?:min (?P<min>\S+), max (?P<max>\S+)|changes (?P<changes>[0-9]+)), n (?P<n>[0-9]+)"
+    r", (?P<w>[1-9][0-9]*[smhd])(?:, rev (?P<rev>[0-9]+))?(?:, skipped (?P<skipped>[0-9]+))?\)"
+)
+_STATISTICS = ("mean", "min", "max", "std", "p50", "p95")
 
 
 def dump(obj: Any) -> str:
@@ -34,7 +37,7 @@ def payload(
     shape: dict[str, Any] = {**head, "t0": summary.t0, "t1": summary.t1, "n": summary.n}
     read = {Kind.NUMBER: float, Kind.BOOLEAN: bool, Kind.TEXT: str}[kind]
     if kind == Kind.NUMBER:
-        shape |= {name: getattr(summary, name) for name in _NUMBER}
+        shape |= {name: getattr(summary, name) for name in _STATISTICS}
     shape |= {"first": read(summary.first), "last": read(summary.last)}
     if kind != Kind.NUMBER:
         shape["changes"] = summary.changes
@@ -64,20 +67,14 @@ def parse_text(line: str) -> dict[str, Any]:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(f"not the text form of a summary: {line!r}")
-    ends, device, metric, value, unit, rest = match.groups()
-    details = [part.rpartition(" ") for part in rest.split(", ")]
-    window = next(name for label, _, name in details if not label)
-    t1 = (datetime.fromisoformat(ends).replace(tzinfo=UTC) - _EPOCH) // _MS
-    found = {
-        "dev": _unquoted(device),
-        "m": _unquoted(metric),
-        "u": _unquoted(unit or ""),
-        "w": window,
-        "t0": t1 - parse_window(window).length // NS_PER_MS,
-        "t1": t1,
-    }
-    found |= {label: _LABELS[label](number) for label, _, number in details if label}
-    found["last" if "changes" in found else "mean"] = json.loads(value)
+    t1 = (datetime.fromisoformat(match["ends"]).replace(tzinfo=UTC) - _EPOCH) // _MS
+    window = match["w"]
+    found: dict[str, Any] = {name: _unquoted(match[name] or "") for name in ("dev", "m", "u")}
+    found |= {"w": window, "t0": t1 - int(window[:-1]) * SECONDS[window[-1]] * 1000, "t1": t1}
+    for name in ("min", "max", "changes", "n", "rev", "skipped"):
+        if match[name] is not None:
+            found[name] = json.loads(match[name])
+    found["last" if "changes" in found else "mean"] = json.loads(match["value"])
     return found
 
 

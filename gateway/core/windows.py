@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,13 @@ class _Rows(NamedTuple):
     t: NDArray[np.int64]
     v: NDArray[Any]
 
+    def between(self, since: int, until: int | None) -> Self:
+        """The readings with since <= t < until (ns; None: without end)."""
+        inside = self.t >= since
+        if until is not None:
+            inside &= self.t < until
+        return self if inside.all() else type(self)(*(column[inside] for column in self))
+
 
 class Windows:
     """All open windows. A window [t0, t1) is closed once t1 <= `watermark` (ns UTC)."""
@@ -120,10 +127,13 @@ class Windows:
 
         For each length the readings of closed windows are left out: `late` names those windows.
         """
-        numbers = [readings for readings in group if readings[1] == Kind.NUMBER]
-        others = [readings for readings in group if readings[1] != Kind.NUMBER]
-        self._fold(_sorted(numbers, np.float64), partial(number_cells, row=row))
-        self._fold(_sorted(others, np.object_), partial(sequence_cells, row=row))
+        filled = [readings for readings in group if len(readings[2])]
+        numbers = [readings for readings in filled if readings[1] == Kind.NUMBER]
+        others = [readings for readings in filled if readings[1] != Kind.NUMBER]
+        if numbers:
+            self._fold(_sorted(numbers, np.float64), partial(number_cells, row=row))
+        if others:
+            self._fold(_sorted(others, np.object_), partial(sequence_cells, row=row))
 
     def close(self, now: int) -> Closed:
         """Move the watermark to `now` - lateness (ns UTC) and take out what that closes."""
@@ -134,8 +144,9 @@ class Windows:
             fed = [other for other in self._levels if other.feeder == window]
             for t0, series, cell in level.pop_before(window.start(self.watermark)):
                 found.append((t0, window, series, _summary(cell, series, window=window, t0=t0)))
-                for longer in fed:
-                    longer.add(longer.window.start(t0), series, cell.copy())
+                for longer in fed:  # the last may keep the cell itself
+                    given = cell if longer is fed[-1] else cell.copy()
+                    longer.add(longer.window.start(t0), series, given)
         found.sort(key=lambda item: (item[0] + item[1].length, item[1].length, item[2]))
         return Closed(
             summaries=[summary for *_, summary in found if summary is not None],
@@ -145,6 +156,10 @@ class Windows:
                 if summary is None
             ],
         )
+
+    def mark(self) -> tuple[int, ...]:
+        """Where each length's closed windows end (ns); it changes whenever a window can close."""
+        return tuple(level.window.start(self.watermark) for level in self._levels)
 
     def fold_from(self) -> int | None:
         """Least journal row that an open window still needs, None if no window is open.
@@ -160,20 +175,14 @@ class Windows:
         return min(rows, default=None)
 
     def _fold(self, rows: _Rows, build: Callable[..., Sequence[Cell]]) -> None:
-        for level in self._levels if len(rows.t) else ():
+        oldest = int(rows.t.min())
+        for level in self._levels:
             window, feeder = level.window, level.feeder
-            chosen = rows.t >= window.start(self.watermark)
-            if feeder is not None:
-                chosen &= rows.t < feeder.start(self.watermark)
-            if chosen.any():
-                series, t, v = (column[chosen] for column in rows)
-                place = t // window.length
-                starts = _starts(series, place)
-                t0s = [place * window.length for place in place[starts].tolist()]
-                for t0, one, cell in zip(
-                    t0s, series[starts].tolist(), build(t, v, starts), strict=True
-                ):
-                    level.add(t0, one, cell)
+            until = None if feeder is None else feeder.start(self.watermark)
+            if until is None or oldest < until:
+                direct = rows.between(window.start(self.watermark), until)
+                for place, series, cell in _cells(direct, window.length, build):
+                    level.add(place * window.length, series, cell)
 
 
 def summarise(
@@ -190,9 +199,8 @@ def summarise(
     t (ns UTC) and v are readings of one series in order of arrival; those outside the window are
     left out. None if no reading is left. `rev` is 1.
     """
-    inside = (t >= t0) & (t < t0 + window.length)
     dtype = np.float64 if kind == Kind.NUMBER else np.object_
-    rows = _sorted([(series, kind, t[inside], v[inside])], dtype)
+    rows = _sorted([(series, kind, t, v)], dtype).between(t0, t0 + window.length)
     n = len(rows.t)
     if not n:
         return None
@@ -220,8 +228,7 @@ def _summary(cell: Cell, series: int, *, window: Window, t0: int) -> SummaryMade
 
 
 def _sorted(group: Sequence[Readings], dtype: Any) -> _Rows:
-    if not group:
-        return _Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, dtype))
+    """At least one series; `dtype` is that of the values."""
     series = np.repeat([one for one, *_ in group], [len(t) for _, _, t, _ in group])
     t = np.concatenate([t for _, _, t, _ in group])
     v = np.concatenate([v.astype(dtype, copy=False) for *_, v in group])
@@ -229,8 +236,14 @@ def _sorted(group: Sequence[Readings], dtype: Any) -> _Rows:
     return _Rows(series[order], t[order], v[order])
 
 
-def _starts(series: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Where a run of the same series and window begins, in sorted readings."""
-    begins = np.ones(len(series), np.bool_)
-    begins[1:] = (series[1:] != series[:-1]) | (place[1:] != place[:-1])
-    return np.flatnonzero(begins)
+def _cells(
+    rows: _Rows, length: int, build: Callable[..., Sequence[Cell]]
+) -> Iterator[tuple[int, int, Cell]]:
+    """A cell per series and window of `length` ns: (t0 / length, series, cell)."""
+    if len(rows.t):
+        place = rows.t // length
+        begins = np.ones(len(place), np.bool_)
+        begins[1:] = (rows.series[1:] != rows.series[:-1]) | (place[1:] != place[:-1])
+        starts = np.flatnonzero(begins)
+        cells = build(rows.t, rows.v, starts)
+        yield from zip(place[starts].tolist(), rows.series[starts].tolist(), cells, strict=True)

@@ -1,0 +1,367 @@
+import math
+from decimal import Context, Decimal
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.cells import MAX_SEQUENCE
+from gateway.core.facts import RevisionDue
+from gateway.core.quantiles import EXACT, RELATIVE_ERROR
+from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
+from gateway.core.windows import Windows, parse_window, summarise
+from gateway.errors import ConfigError
+
+KINDS = {1: Kind.NUMBER, 2: Kind.NUMBER, 3: Kind.BOOLEAN, 4: Kind.TEXT}
+DTYPES = {Kind.NUMBER: np.float64, Kind.BOOLEAN: np.bool_, Kind.TEXT: np.object_}
+VALUES = {
+    Kind.NUMBER: st.one_of(
+        st.floats(-1e308, 1e308),
+        st.floats(-50, 50),
+        st.integers(-(2**63), 2**63 - 1).map(float),
+        st.sampled_from([0.0, 21.5]),
+    ),
+    Kind.BOOLEAN: st.booleans(),
+    Kind.TEXT: st.sampled_from(["", "on", "off"]),
+}
+
+
+def readings(series, t, v, *, dtype=None):
+    kind = KINDS[series]
+    return series, kind, np.array(t, np.int64), np.array(v, dtype or DTYPES[kind])
+
+
+def seconds(*times):
+    return [int(time * NS_PER_S) for time in times]
+
+
+def windows(*names, lateness=0, watermark=0):
+    return Windows([parse_window(name) for name in names], lateness * NS_PER_S, watermark)
+
+
+def mean_and_std(values):
+    """By exact arithmetic."""
+    exact = [Fraction(value) for value in values]
+    mean = sum(exact) / len(exact)
+    variance = sum((value - mean) ** 2 for value in exact) / len(exact)
+    wide = Context(prec=60, Emax=10**6, Emin=-(10**6))
+    root = wide.sqrt(wide.divide(Decimal(variance.numerator), Decimal(variance.denominator)))
+    return float(mean), float(root)
+
+
+def assert_is_brute_force(summary, rows, *, exact=False):
+    """`rows`: (t, v) of the summary's window, in order of arrival."""
+    ordered = sorted(rows, key=lambda row: row[0])
+    v = [value for _, value in ordered]
+    assert (summary.n, summary.first, summary.last) == (len(v), v[0], v[-1])
+    if isinstance(v[0], (bool, str)):
+        assert summary.changes == sum(a != b for a, b in pairwise(v))
+        assert summary[5:11] == (None,) * 6
+        return
+    mean, std = mean_and_std(v)
+    assert (summary.min, summary.max, summary.changes) == (min(v), max(v), None)
+    assert summary.mean == pytest.approx(mean, rel=1e-9, abs=1e-9 * max(map(abs, v)))
+    assert summary.std == pytest.approx(std, rel=1e-9, abs=1e-9 * max(map(abs, v)))
+    v.sort()
+    tolerance = 0.0 if exact or len(v) <= EXACT else RELATIVE_ERROR
+    for found, percent in ((summary.p50, 50), (summary.p95, 95)):
+        wanted = v[math.ceil(Fraction(percent * len(v), 100)) - 1]
+        assert math.isclose(found, wanted, rel_tol=tolerance, abs_tol=2.0**-1022 * bool(tolerance))
+        assert summary.min <= found <= summary.max
+    assert summary.min <= summary.mean <= summary.max
+
+
+class Disk:
+    """What a gateway keeps: the journal, the stored watermark, summaries and due revisions."""
+
+    def __init__(self, lengths, lateness, watermark):
+        self.lengths, self.lateness = lengths, lateness
+        self.journal = []
+        self.summaries = {}
+        self.due = set()
+        self.windows = Windows(lengths, lateness, watermark)
+
+    def fold(self, group):
+        self.journal.append(group)
+        for series, _, t, _ in group:
+            self.due |= self.windows.late(series, t)
+        self.windows.fold(group, row=len(self.journal))
+
+    def close(self, now):
+        closed = self.windows.close(now)
+        lengths = {window.name: window.length for window in self.lengths}
+        order = [(s.t1, lengths[s.window], s.series) for s in closed.summaries]
+        assert order == sorted(order)
+        for summary in closed.summaries:
+            key = RevisionDue(summary.window, summary.t0, summary.series)
+            assert key not in self.summaries
+            assert summary.t1 * NS_PER_MS <= self.windows.watermark
+            self.summaries[key] = summary
+        self.due.update(closed.from_disk)
+
+    def restart(self):
+        first = self.windows.fold_from()
+        self.windows = Windows(self.lengths, self.lateness, self.windows.watermark)
+        if first is not None:
+            for row, group in enumerate(self.journal[first - 1 :], first):
+                self.windows.fold(group, row=row)
+
+    def rows(self, wanted):
+        return [
+            (t, v)
+            for group in self.journal
+            for series, _, times, values in group
+            if series == wanted
+            for t, v in zip(times.tolist(), values.tolist(), strict=True)
+        ]
+
+    def revise(self):
+        for key in self.due:
+            window = parse_window(key.window)
+            kind = KINDS[key.series]
+            t, v = zip(*self.rows(key.series), strict=True)
+            _, _, t, v = readings(key.series, t, v)
+            made = summarise(kind, t, v, series=key.series, window=window, t0=key.t0 * NS_PER_MS)
+            self.summaries[key] = made
+
+    def assert_all_windows_are_brute_force(self):
+        wanted = {}
+        for series in KINDS:
+            for t, v in self.rows(series):
+                for window in self.lengths:
+                    t0 = t // window.length * window.length
+                    key = RevisionDue(window.name, t0 // NS_PER_MS, series)
+                    wanted.setdefault(key, []).append((t, v))
+        assert self.summaries.keys() == wanted.keys()
+        for key, summary in self.summaries.items():
+            assert summary[:3] == (key.series, key.window, key.t0)
+            assert summary.t1 - summary.t0 == parse_window(key.window).length // NS_PER_MS
+            assert_is_brute_force(summary, wanted[key])
+
+
+TIMES = st.one_of(
+    st.integers(-130, 130).map(lambda half: half * NS_PER_S // 2),
+    st.integers(-65 * NS_PER_S, 65 * NS_PER_S),
+)
+
+
+@st.composite
+def columns(draw):
+    series = draw(st.sampled_from(list(KINDS)))
+    rows = draw(st.lists(st.tuples(TIMES, VALUES[KINDS[series]]), max_size=6))
+    return readings(series, [t for t, _ in rows], [v for _, v in rows])
+
+
+STEPS = st.one_of(
+    st.tuples(st.just(Disk.fold), st.lists(columns(), max_size=6)),
+    st.tuples(st.just(Disk.close), TIMES),
+    st.tuples(st.just(Disk.restart)),
+)
+NAMES = ["1s", "2s", "3s", "7s", "10s", "15s", "30s", "1m", "1h"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True),
+    st.integers(0, 20 * NS_PER_S),
+    TIMES,
+    st.lists(STEPS, max_size=20),
+)
+def test_whatever_happens_each_summary_is_that_of_its_readings(names, lateness, watermark, steps):
+    disk = Disk([parse_window(name) for name in names], lateness, watermark)
+    for step, *arguments in steps:
+        step(disk, *arguments)
+    disk.close(10_000 * NS_PER_S)
+    assert disk.windows.fold_from() is None
+    disk.revise()
+    disk.assert_all_windows_are_brute_force()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([1e-300, 1e-3, 1.0, 1e300]))
+def test_many_readings_out_of_order_late_and_with_restarts(seed, scale):
+    rng = np.random.default_rng(seed)
+    lengths = [parse_window(name) for name in ("1m", "10s", "15m", "15s")]
+    disk = Disk(lengths, 5 * NS_PER_S, 0)
+    for second in range(0, 900, 30):
+        t = (second * NS_PER_S + rng.normal(0, 10 * NS_PER_S, 120)).astype(np.int64)
+        v = rng.normal(rng.choice([-5, 0, 100]), 1, 120) * scale
+        disk.fold([(1, Kind.NUMBER, t[:70], v[:70]), (1, Kind.NUMBER, t[70:], v[70:])])
+        disk.fold([(3, Kind.BOOLEAN, t, v > 0)])
+        if rng.random() < 0.2:
+            disk.restart()
+        disk.close(second * NS_PER_S)
+    disk.close(10_000 * NS_PER_S)
+    assert max(summary.n for summary in disk.summaries.values()) > EXACT
+    disk.revise()
+    disk.assert_all_windows_are_brute_force()
+
+
+@pytest.mark.parametrize(
+    ("text", "length"), [("1s", 1), ("90s", 90), ("15m", 900), ("1h", 3600), ("2d", 172800)]
+)
+def test_a_window_is_named_by_its_length(text, length):
+    window = parse_window(text)
+    assert (window.name, window.length) == (text, length * NS_PER_S)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "s", "0s", "01s", "-1s", "1.5s", "10 s", "10S", "1w", "1ms", "１s", "1s\n"]
+)
+def test_what_is_no_window_is_refused_by_name(text):
+    with pytest.raises(ConfigError, match="not a window") as caught:
+        parse_window(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["36501d", "9999999999s"])
+def test_a_window_longer_than_a_century_is_refused(text):
+    with pytest.raises(ConfigError, match="longer than"):
+        parse_window(text)
+
+
+def test_a_window_is_closed_when_the_watermark_reaches_its_end():
+    open_ = windows("10s", lateness=5)
+    open_.fold([readings(1, seconds(9.9, 10), [1, 2])], row=1)
+    assert open_.close(15 * NS_PER_S - 1).summaries == []
+    [summary] = open_.close(15 * NS_PER_S).summaries
+    assert (summary.t0, summary.t1, summary.n, summary.rev) == (0, 10_000, 1, 1)
+    assert open_.late(1, np.array(seconds(9.999, 10))) == {RevisionDue("10s", 0, 1)}
+
+
+def test_the_watermark_never_moves_back():
+    open_ = windows("10s", watermark=20 * NS_PER_S)
+    open_.close(0)
+    assert open_.watermark == 20 * NS_PER_S
+    open_.close(21 * NS_PER_S)
+    assert open_.watermark == 21 * NS_PER_S
+
+
+def test_times_before_1970_are_floored():
+    open_ = windows("10s", watermark=-100 * NS_PER_S)
+    open_.fold([readings(1, seconds(-0.001, -10, -10.001), [1, 2, 3])], row=1)
+    assert [(s.t0, s.n) for s in open_.close(0).summaries] == [(-20_000, 1), (-10_000, 2)]
+
+
+def test_a_reading_late_for_a_short_window_counts_in_an_open_long_one():
+    open_ = windows("1m", "10s")
+    open_.fold([readings(1, seconds(1), [1])], row=1)
+    open_.close(10 * NS_PER_S)
+    late = readings(1, seconds(2), [5])
+    assert open_.late(1, late[2]) == {RevisionDue("10s", 0, 1)}
+    open_.fold([late], row=2)
+    [summary] = open_.close(60 * NS_PER_S).summaries
+    assert (summary.window, summary.n, summary.mean, summary.last) == ("1m", 2, 3.0, 5.0)
+
+
+def test_a_closed_window_leaves_two_longer_ones_independent():
+    open_ = windows("10s", "20s", "30s")
+    open_.fold([readings(1, seconds(1), [1]), readings(3, seconds(1), [True])], row=1)
+    open_.close(10 * NS_PER_S)
+    open_.fold([readings(1, seconds(11), [3]), readings(3, seconds(11), [False])], row=2)
+    closed = open_.close(30 * NS_PER_S).summaries
+    found = {(s.window, s.series): s.n for s in closed if s.window != "10s"}
+    assert found == {("20s", 1): 2, ("20s", 3): 2, ("30s", 1): 2, ("30s", 3): 2}
+
+
+def test_readings_at_the_same_time_count_in_the_order_of_arrival():
+    open_ = windows("10s", "1m")
+    open_.fold([readings(3, seconds(2, 2), [False, True])], row=1)
+    open_.fold([readings(1, seconds(2, 1), [7, 4]), readings(1, seconds(2, 1), [8, 5])], row=1)
+    open_.fold([readings(1, seconds(1, 2), [6, 9]), readings(3, seconds(2), [False])], row=2)
+    number, boolean = open_.close(10 * NS_PER_S).summaries
+    assert (number.first, number.last) == (4, 9)
+    assert (boolean.first, boolean.last, boolean.changes) == (False, False, 2)
+
+
+def test_the_longest_window_keeps_the_row_of_its_first_reading():
+    open_ = windows("10s", "1m")
+    assert open_.fold_from() is None
+    for row, second in enumerate((5, 15, 65), 7):
+        open_.fold([readings(1, seconds(second), [1])], row=row)
+    assert open_.fold_from() == 7
+    open_.close(30 * NS_PER_S)
+    assert open_.fold_from() == 7
+    open_.close(60 * NS_PER_S)
+    assert open_.fold_from() == 9
+    open_.close(120 * NS_PER_S)
+    assert open_.fold_from() is None
+
+
+def test_readings_of_closed_windows_need_no_row():
+    open_ = windows("10s", watermark=10 * NS_PER_S)
+    open_.fold([readings(1, seconds(5), [1]), readings(4, [], [])], row=1)
+    assert open_.fold_from() is None
+    assert open_.close(100 * NS_PER_S) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "float32", "float64"])
+def test_numbers_of_every_type_are_summarised_as_doubles(kind):
+    open_ = windows("10s")
+    open_.fold([readings(1, seconds(1, 2), [1, 4], dtype=kind)], row=1)
+    [summary] = open_.close(10 * NS_PER_S).summaries
+    assert (summary.mean, summary.std, summary.last) == (2.5, 1.5, 4.0)
+    assert type(summary.last) is float
+
+
+def test_a_constant_keeps_its_value_however_it_is_split():
+    open_ = windows("10s", "1m")
+    for row in range(59):
+        open_.fold([readings(1, seconds(row), [21.4])], row=row)
+        open_.close(row * NS_PER_S)
+    summary = open_.close(60 * NS_PER_S).summaries[-1]
+    assert (summary.mean, summary.std, summary.p95) == (21.4, 0.0, 21.4)
+
+
+@pytest.mark.parametrize("big", [1e308, 1.7e308, 1e-300])
+def test_the_ends_of_the_range_neither_overflow_nor_vanish(big):
+    open_ = windows("10s")
+    open_.fold([readings(1, seconds(*[1] * 400), [big, -big] * 200)], row=1)
+    open_.fold([readings(1, seconds(2), [big])], row=2)
+    open_.fold([readings(1, seconds(3), [-big])], row=2)
+    [summary] = open_.close(10 * NS_PER_S).summaries
+    assert summary.mean == pytest.approx(0, abs=1e-12 * big)
+    assert summary.std == pytest.approx(big, rel=1e-12)
+
+
+def test_too_many_booleans_are_left_to_the_disk():
+    t = np.arange(MAX_SEQUENCE + 1) * NS_PER_MS
+    group = [readings(3, t, t % 2 == 0), readings(4, t[1:], ["x"] * MAX_SEQUENCE)]
+    open_ = windows("10s", "1m")
+    open_.fold(group, row=4)
+    assert open_.fold_from() == 4
+    closed = open_.close(60 * NS_PER_S)
+    assert [(s.window, s.series, s.n) for s in closed.summaries] == [
+        ("10s", 4, MAX_SEQUENCE),
+        ("1m", 4, MAX_SEQUENCE),
+    ]
+    assert closed.from_disk == [RevisionDue("10s", 0, 3), RevisionDue("1m", 0, 3)]
+    summary = summarise(*group[0][1:], series=3, window=parse_window("1m"), t0=0)
+    assert (summary.n, summary.first) == (MAX_SEQUENCE + 1, True)
+
+
+def test_numbers_of_every_magnitude_are_left_to_the_disk():
+    rng = np.random.default_rng(3)
+    v = 10.0 ** rng.uniform(-300, 300, 30_000)
+    group = [readings(1, np.arange(30_000) * NS_PER_MS, v)]
+    open_ = windows("1m")
+    open_.fold(group, row=1)
+    assert open_.close(60 * NS_PER_S) == ([], [RevisionDue("1m", 0, 1)])
+
+
+def test_summarise_is_exact_whatever_the_number_of_readings():
+    rng = np.random.default_rng(2)
+    t = rng.integers(-10 * NS_PER_S, 70 * NS_PER_S, 20_000)
+    v = rng.normal(0, 1, 20_000)
+    summary = summarise(Kind.NUMBER, t, v, series=1, window=parse_window("1m"), t0=0)
+    inside = (t >= 0) & (t < 60 * NS_PER_S)
+    rows = list(zip(t[inside].tolist(), v[inside].tolist(), strict=True))
+    assert_is_brute_force(summary, rows, exact=True)
+
+
+def test_summarise_finds_nothing_in_an_empty_window():
+    _, kind, t, v = readings(1, seconds(60), [1])
+    assert summarise(kind, t, v, series=1, window=parse_window("1m"), t0=0) is None
