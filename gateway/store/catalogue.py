@@ -6,7 +6,7 @@ from typing import Any
 from gateway.core.columns import Layout, layout_from_json
 from gateway.core.readings import SeriesKey
 
-_SERIES = """SELECT series.id, unit FROM series JOIN device ON device.id = series.device
+_SERIES = """SELECT series.id FROM series JOIN device ON device.id = series.device
     WHERE device.name = ? AND metric = ? AND kind = ?"""
 _OFFSET = """SELECT offset_ns FROM stream JOIN boot ON boot.device = stream.device
     WHERE stream.id = ? AND boot.boot = ?"""
@@ -41,13 +41,8 @@ class Catalogue:
 
     def series(self, key: SeriesKey) -> int:
         if key not in self._series:
-            self._series[key], _ = self._row(_SERIES, *key)
+            (self._series[key],) = self._row(_SERIES, *key)
         return self._series[key]
-
-    def unit(self, key: SeriesKey) -> str:
-        """The series' present unit; it can change."""
-        _, unit = self._row(_SERIES, *key)
-        return str(unit)
 
     def offset(self, stream: int, boot: bytes) -> int | None:
         """The boot's mapping as it is known now; None if it is not."""

@@ -164,7 +164,7 @@ def _named(conn: Reader, query: SummaryQuery) -> list[_Named]:
         JOIN device ON device.id = series.device
         WHERE name = coalesce(?, name) AND metric = coalesce(?, metric)"""
     rows = conn.execute(sql, (query.device, query.metric))
-    return [_Named(*names, Kind(kind)) for *names, kind in rows]
+    return [_Named(*row)._replace(kind=Kind(row[-1])) for row in rows]
 
 
 def _source(
