@@ -15,13 +15,14 @@ export class SeriesTile extends HTMLElement {
   #fine = 0; // decimals that tell the values of the chart apart
   #drawn = -1; // version of the summaries in the chart
 
-  /** Make the tile of a series. */
+  /** Make the tile of a series: only its name, the rest comes when it is first drawn. */
   static of(series) {
     const tile = document.createElement("series-tile");
     tile.series = series;
-    tile.append(stamp("tile-template"));
-    tile.querySelector("h3").textContent = series.metric;
-    tile.querySelector("h3").title = series.metric;
+    const name = document.createElement("h3");
+    name.textContent = series.metric;
+    name.title = series.metric;
+    tile.append(name);
     tile.dataset.device = series.dev;
     tile.dataset.metric = series.metric;
     return tile;
@@ -29,6 +30,7 @@ export class SeriesTile extends HTMLElement {
 
   /** Bring everything up to date; `now` is the gateway's time. */
   render(now, floor) {
+    if (this.childElementCount === 1) this.#complete();
     this.#chart();
     this.#value();
     this.tick(now, floor);
@@ -42,6 +44,12 @@ export class SeriesTile extends HTMLElement {
     this.classList.toggle("stale", stale);
     setText(this.#part(".age"), known ? age(t, now) : "time unknown");
     if (known) setAttribute(this.#part(".age"), "title", dateTime(t));
+  }
+
+  #complete() {
+    const name = this.#part("h3");
+    this.append(stamp("tile-template"));
+    this.#part("header").prepend(name);
   }
 
   #part(selector) {
