@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -14,14 +13,15 @@ from gateway.core.backlog import Item
 from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter, Subscription, parse_subscription
 from gateway.core.lines import line
-from gateway.core.live import Chunk, Live
+from gateway.core.live import Live, Newest
 from gateway.core.summary import dump
 from gateway.errors import StoreError
 from gateway.outlet import Outlet
-from gateway.replay import EventLog, Refused, Replay
-from gateway.subscriber import Limits, Parcel, Subscriber, gap, jitter
+from gateway.replay import EventLog, Replay
+from gateway.subscriber import Limits, Parcel, Subscriber, jitter
+from gateway.welcome import Welcome
 
-__all__ = ["EventLog", "Hub", "Limits", "LiveReading"]
+__all__ = ["EventLog", "Hub", "Limits"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +31,6 @@ HEADERS = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-class LiveReading(NamedTuple):
-    """The newest reading of a series, `t` in Unix milliseconds, as `/api/latest` shows it."""
-
-    dev: str
-    m: str
-    u: str
-    t: float
-    value: float | str | bool
-    clock: str
 
 
 def unix_ms() -> int:
@@ -63,13 +52,15 @@ class Hub:
     ) -> None:
         self.live = live
         self._epoch = epoch
-        self._gateway = gateway
         self._limits = limits
         self._clock = clock
-        self._replay = Replay(log, epoch=epoch, limits=limits, clock=clock)
+        replay = Replay(log, epoch=epoch, limits=limits, clock=clock)
+        self._welcome = Welcome(
+            replay, live, epoch=epoch, gateway=gateway, limits=limits, clock=clock
+        )
         self._subscribers: set[Subscriber] = set()
         self._closing = False
-        self._readings: dict[tuple[str, str], LiveReading] = {}
+        self._readings: dict[tuple[str, str], Newest] = {}
         self._flush: asyncio.TimerHandle | None = None
         self._left = asyncio.Event()
 
@@ -93,7 +84,7 @@ class Hub:
                 parcels[key] = Parcel(items, where, text=text, chunked=chunked, head=events[-1].id)
             subscriber.offer(parcels[key])
 
-    def publish_readings(self, readings: Iterable[LiveReading]) -> None:
+    def publish_readings(self, readings: Iterable[Newest]) -> None:
         """Show the newest reading of each series; only the newest in 250 ms is sent."""
         if not any("reading" in some.asked.filter.kinds for some in self._subscribers):
             return
@@ -166,78 +157,13 @@ class Hub:
             return
         subscriber.outlet.write(sse.opening(int(jitter(2000, 5000))))
         try:
-            await self._hello(subscriber)
-            await self._join(subscriber, request.headers.get("Last-Event-ID", ""))
+            await self._welcome.hello(subscriber)
+            await self._welcome.join(subscriber, request.headers.get("Last-Event-ID", ""))
         except StoreError as error:
             logger.warning("no event stream, the store fails: %s", error)
             subscriber.outlet.write(_bye("store", _later()))
             return
         await subscriber.run()
-
-    async def _hello(self, subscriber: Subscriber) -> None:
-        newest = subscriber.backlog.head
-        subscriber.oldest = await self._replay.oldest(newest)
-        hello = {
-            "v": 1,
-            "epoch": self._epoch,
-            "oldest": self._id(min(subscriber.oldest, newest)),
-            "newest": self._id(newest),
-            "heartbeat_s": self._limits.heartbeat,
-            "now": self._clock(),
-            "gateway": self._gateway,
-        }
-        subscriber.send("hello", dump(hello))
-
-    def _id(self, seq: int) -> str:
-        return sse.format_id(self._epoch, seq)
-
-    async def _join(self, subscriber: Subscriber, header: str) -> None:
-        """Bring a new client up to the moment from which everything has queued for it."""
-        asked = subscriber.asked
-        cursor = header or asked.last_event_id
-        subscriber.join(self.live.head)
-        try:
-            if cursor:
-                await self._replay.from_id(subscriber, cursor)
-            elif asked.since is not None:
-                await self._replay.from_time(subscriber, asked.since)
-            else:
-                await self._fresh(subscriber)
-        except Refused as refused:
-            shown = cursor or asked.since
-            await self._gap(subscriber, refused, shown[:64] if isinstance(shown, str) else shown)
-
-    async def _gap(
-        self, subscriber: Subscriber, refused: Refused, asked: str | float | None
-    ) -> None:
-        """Say what is missing, then show the present state instead."""
-        if isinstance(asked, str):
-            asked = asked.encode("utf-8", "replace").decode()
-        subscriber.oldest = await self._replay.oldest(self.live.head)
-        newest = self.live.head
-        payload = gap(
-            refused.reason,
-            asked,
-            resume=self._id(newest),
-            oldest=self._id(min(subscriber.oldest, newest)),
-            missed=refused.missed,
-        )
-        subscriber.send("gap", payload)
-        await self._fresh(subscriber)
-
-    async def _fresh(self, subscriber: Subscriber) -> None:
-        """Show the present state; the log up to `live.head` is known with the last chunk."""
-        head = self.live.head
-        subscriber.join(head)
-        if not subscriber.asked.snapshot:
-            subscriber.beat()
-            return
-        for chunk in self.live.snapshot(subscriber.asked.filter).chunks():
-            if not await subscriber.room():
-                return
-            text = subscriber.asked.text
-            data = _chunk_text(chunk) if text else chunk.json()
-            subscriber.send("snapshot", data, ident=None if chunk.more else head)
 
     def _retry(self) -> int:
         spread = max(2.0, len(self._subscribers) / 20)
@@ -283,11 +209,6 @@ def _refusal() -> web.Response:
     )
 
 
-def _render_reading(reading: LiveReading, *, text: bool) -> bytes:
+def _render_reading(reading: Newest, *, text: bool) -> bytes:
     payload = dump({"v": 1, **reading._asdict()})
     return sse.render("reading", line("reading", payload) if text else payload)
-
-
-def _chunk_text(chunk: Chunk) -> str:
-    kinds = ("summary", chunk.summaries), ("status", chunk.statuses), ("alert", chunk.alerts)
-    return "\n".join(line(kind, payload) for kind, rows in kinds for payload in rows)

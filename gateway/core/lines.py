@@ -34,10 +34,9 @@ def _status(values: dict[str, Any]) -> str:
 
 
 def _reading(values: dict[str, Any]) -> str:
-    unit = values.get("u") or ""
-    value = values["value"]
-    shown = value if isinstance(value, str) else json.dumps(value)
-    return f"{moment(values['t'])} {values['dev']} {values['m']} {shown} {unit}".rstrip()
+    time = "-" if values["t"] is None else moment(values["t"])
+    words = [time, values["dev"], values["m"], summary.dump(values["value"]), values["u"]]
+    return " ".join(words).rstrip()
 
 
 def _alert(values: dict[str, Any]) -> str:

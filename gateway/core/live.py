@@ -15,8 +15,20 @@ SummaryKey = tuple[str, str, str]
 """Device, metric, window."""
 
 
+class Newest(NamedTuple):
+    """The newest reading of a series: `t` in Unix ms, None if unknown; `u` the SenML unit."""
+
+    dev: str
+    m: str
+    u: str
+    t: float | None
+    value: float | str | bool
+    clock: str
+
+
 class _Summary(msgspec.Struct):
     t0: float = 0
+    t1: float = 0
 
 
 class _Alert(msgspec.Struct):
@@ -89,6 +101,7 @@ class Live:
     def __init__(self, events: Iterable[EventLogged] = (), *, head: int = 0) -> None:
         """Load the state from events: the newest of every key is enough."""
         self._summaries: dict[SummaryKey, tuple[float, EventLogged]] = {}
+        self._windows: dict[tuple[str, str], set[str]] = {}
         self._statuses: dict[str, EventLogged] = {}
         self._alerts: dict[tuple[str, str | int], EventLogged] = {}
         self.head = 0
@@ -118,6 +131,7 @@ class Live:
         known = self._summaries.get(key)
         if known is None or start >= known[0]:
             self._summaries[key] = start, event
+            self._windows.setdefault(key[:2], set()).add(key[2])
 
     def _alert(self, event: EventLogged) -> None:
         alert = _read_alert(event.payload)
@@ -129,6 +143,16 @@ class Live:
     def summaries(self, where: Filter) -> list[str]:
         """Payloads of the newest summaries that pass."""
         return [event.payload for _, event in self._summaries.values() if where.matches(event)]
+
+    def newest_summary(self, device: str, metric: str) -> str | None:
+        """The payload of the summary that ends last; of the shortest window if several do."""
+        windows = self._windows.get((device, metric), ())
+        ends = []
+        for window in windows:
+            start, event = self._summaries[device, metric, window]
+            end = _read_summary(event.payload).t1
+            ends.append((end, start, event.payload))
+        return max(ends)[2] if ends else None
 
     def snapshot(self, where: Filter) -> Snapshot:
         """Everything that passes, as of `head`."""

@@ -1,0 +1,137 @@
+"""The HTTP application: routes, headers, errors; the page and its files."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from gateway.access import Access, Answer, error, guard
+from gateway.api import Gateway, QueueFull, UnknownDevice
+from gateway.core.filters import BadQuery
+from gateway.core.summary import dump
+from gateway.errors import StoreError, StoreFull
+from gateway.routes import Api
+
+STATIC = Path(__file__).parent / "static"
+MAX_BODY = 64 * 1024
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+
+
+def make_app(
+    *,
+    gateway: Gateway,
+    events: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    metrics: CollectorRegistry,
+    access: Access,
+    static: Path = STATIC,
+) -> web.Application:
+    """Everything that is answered over HTTP, but `/link`.
+
+    `events` answers `/events` (Hub.serve). Run it with `handler_cancellation=True`.
+    """
+    app = web.Application(middlewares=[explain, guard(access)], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(_add_headers)
+    app.add_routes(Api(gateway).routes())
+    app.router.add_get("/events", events)
+    _add_files(app, static)
+    _add_state(app, gateway, metrics)
+    return app
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    for header, value in HEADERS.items():
+        response.headers.setdefault(header, value)
+
+
+@web.middleware
+async def explain(request: web.Request, handler: Answer) -> web.StreamResponse:
+    """Turn what went wrong into JSON that says so."""
+    try:
+        return await handler(request)
+    except BadQuery as bad:
+        return error(400, "bad_parameter", bad.message, bad.parameter)
+    except UnknownDevice:
+        return error(404, "unknown_device", "no device of this name is registered", "id")
+    except QueueFull as full:
+        return error(429, "queue_full", str(full) or "too many commands wait already")
+    except StoreError as failed:
+        code = "store_full" if isinstance(failed, StoreFull) else "store_unavailable"
+        return error(503, code, str(failed))
+    except web.HTTPException as other:
+        if other.status < 400:
+            raise
+        return _plain_error(other)
+
+
+def _plain_error(other: web.HTTPException) -> web.Response:
+    words = other.reason.lower()
+    answer = error(other.status, words.replace(" ", "_"), words)
+    if "Allow" in other.headers:
+        answer.headers["Allow"] = other.headers["Allow"]
+    return answer
+
+
+def _add_files(app: web.Application, static: Path) -> None:
+    """One route for each file there is, so that no path leads anywhere else."""
+    for path in sorted(static.rglob("*")):
+        if path.is_file() and path.suffix in TYPES:
+            app.router.add_get(f"/{path.relative_to(static).as_posix()}", _file(path))
+    index = static / "index.html"
+    if index.is_file():
+        app.router.add_get("/", _file(index))
+
+
+def _file(path: Path) -> Answer:
+    headers = {"Content-Type": TYPES[path.suffix], "Cache-Control": "no-cache"}
+    if headers["Content-Type"].startswith("text/"):
+        headers["Content-Type"] += "; charset=utf-8"
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.FileResponse(path, headers=headers)
+
+    return answer
+
+
+def _add_state(app: web.Application, gateway: Gateway, metrics: CollectorRegistry) -> None:
+    async def alive(_: web.Request) -> web.Response:
+        return _state(200, {"status": "alive"})
+
+    async def ready(_: web.Request) -> web.Response:
+        why = gateway.not_ready()
+        if why is None:
+            return _state(200, {"status": "ready"})
+        return error(503, "not_ready", why)
+
+    async def measure(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(metrics), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app.router.add_get("/healthz", alive)
+    app.router.add_get("/readyz", ready)
+    app.router.add_get("/metrics", measure)
+
+
+def _state(status: int, body: dict[str, str]) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(
+        status=status, text=dump(body), content_type="application/json", headers=headers
+    )
