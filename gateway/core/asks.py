@@ -13,7 +13,7 @@ from gateway.core.topics import CommandTopic, ConfigTopic, Topics
 LONGEST_TTL_MS = 366 * 86_400_000
 LARGEST_FLAGS = 2**32 - 1
 LARGEST = 2**64
-DEEPEST = 6
+DEEPEST = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +152,9 @@ def _check(value: Any) -> None:
     """Refuse what is nested too deep, and integers beyond 64 bits."""
     level, depth = [value], 0
     while level:
-        depth += 1
         if depth > DEEPEST:
             raise _Wrong(f"the payload is nested deeper than {DEEPEST} levels")
+        depth += 1
         if any(type(item) is int and not -LARGEST <= item < LARGEST for item in level):
             raise _Wrong("the payload holds an integer of more than 64 bits")
         level = [inner for item in level for inner in _inside(item)]

@@ -137,10 +137,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """How a connection ended. `code` is the broker's reason, None if it gave none."""
+    """How a connection ended. `code` is the broker's reason, None if it gave none; `lost` if the
+    other side, or the way to it, simply went away."""
 
     code: int | None
     text: str
+    lost: bool = False
 
 
 class Events(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.core.broker import Reply, Unsendable
 from gateway.core.facts import OutboxPut
 from gateway.core.packs import pack
 from gateway.core.readings import Batch
@@ -20,6 +21,7 @@ SENML_TYPE = "application/senml+json"
 BACKFILL = "/backfill"
 BACKFILL_AFTER_MS = 60_000
 LONGEST_ROOT = 1024
+LONGEST_TOPIC = 65_535
 LARGEST_OP = 2**64 - 1
 STATE_MS = 3_600_000
 
@@ -137,6 +139,18 @@ def _unusable(topic: str) -> str | None:
     if topic.startswith("$"):
         return "begins with $, which brokers keep for themselves"
     return None
+
+
+def check_topic(topic: str) -> None:
+    """Raise Unsendable for topics that a broker would answer by closing the connection."""
+    if not topic or any(sign in topic for sign in "+#\0"):
+        raise Unsendable(Reply.TOPIC_INVALID, f"{topic!r} is not a topic to publish to")
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError:
+        raise Unsendable(Reply.TOPIC_INVALID, f"{topic!r} is not Unicode text") from None
+    if size > LONGEST_TOPIC:
+        raise Unsendable(Reply.TOPIC_INVALID, f"a topic of {size} bytes is too long")
 
 
 def _op(level: str) -> str | int:

@@ -1,0 +1,239 @@
+"""The bridge to an MQTT broker: a second reader of the disk (docs/mqtt.md).
+
+Rows of the outbox go up, commands come down. The outbox on disk is the queue; the broker's
+troubles never touch the taking in of readings, and memory stays flat whatever waits.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from gateway.bridge.ground import Accepted, Commands, Declined, Ground, Held, Outbox, Stats
+from gateway.bridge.pump import Pump
+from gateway.core.backoff import Backoff
+from gateway.core.broker import (
+    BrokerError,
+    Closed,
+    Connect,
+    Connecting,
+    Link,
+    MqttConfig,
+    Outgoing,
+    Reply,
+    parse_url,
+)
+from gateway.core.clock import Now
+from gateway.core.facts import Fact, OutboxPut, OutboxRefused
+from gateway.core.outbox import Mix, Refusals, admits, seconds_to_full, to_drop
+from gateway.core.topics import OFFLINE, Upstream
+from gateway.errors import StoreError
+
+__all__ = ["Accepted", "Bridge", "Commands", "Declined", "Held", "Outbox", "Stats"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+WATCH_S = 5.0
+DROP_PAGE = 500
+MB = 1024 * 1024
+
+
+class Bridge:
+    """Stays connected, pumps, and takes commands, until it is told to stop.
+
+    wake: to be called after every commit that held OutboxPut facts.
+    accepting: False while `reject_new` forbids new rows; tell `rejected` about each.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: MqttConfig,
+        upstream: Upstream,
+        epoch: str,
+        outbox: Outbox,
+        commands: Commands,
+        post: Callable[[Fact], None],
+        number: Callable[[], int],
+        statuses: Callable[[], Iterable[OutboxPut]],
+        clock: Callable[[], Now],
+        connect: Connect,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """`number` gives out outbox row numbers. Raises ConfigError for an unusable URL."""
+        self.stats = Stats()
+        self._connect = connect
+        self._backoff = backoff or Backoff(random.random)
+        self._stopping = asyncio.Event()
+        self._pump: Pump | None = None
+        self._complaint = ""
+        self._sizes: deque[tuple[float, int]] = deque(maxlen=60)
+        self._most = config.outbox_max_mb * MB
+        self._settings = _connecting(config, upstream)
+        self._ground = Ground(
+            config=config,
+            upstream=upstream,
+            epoch=epoch,
+            outbox=outbox,
+            commands=commands,
+            post=post,
+            number=number,
+            statuses=statuses,
+            clock=clock,
+            stats=self.stats,
+            mix=Mix(config.backlog_share),
+            refusals=Refusals(config.dead_letter_after),
+        )
+
+    def wake(self) -> None:
+        if self._pump is not None:
+            self._pump.wake()
+
+    def stop(self) -> None:
+        """Make `run` say goodbye and return, within three seconds."""
+        self._stopping.set()
+        if self._pump is not None:
+            self._pump.stop()
+
+    @property
+    def accepting(self) -> bool:
+        policy = self._ground.config.outbox_full
+        return admits(policy, held=self.stats.held_bytes, most=self._most)
+
+    def rejected(self, rows: int) -> None:
+        """Rows were not put because the outbox is full."""
+        if self.stats.rejected == 0:
+            log.error("MQTT: the outbox is full (%d bytes); new messages are lost", self._most)
+        self.stats.rejected += rows
+
+    async def run(self) -> None:
+        """Until `stop`; if it is cancelled, the broker publishes the last will."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stay_connected(), name="mqtt-connection")
+            tasks.create_task(self._watch(), name="mqtt-outbox")
+
+    # -- the connection ---------------------------------------------------------------------
+
+    async def _stay_connected(self) -> None:
+        while not self._stopping.is_set():
+            self._pump = Pump(self._ground)
+            closed = await self._one_connection(self._pump)
+            self._pump = None
+            if closed is None:
+                return
+            taken_over = closed.code == Reply.TAKEN_OVER
+            delay = self._backoff.lost(self._ground.seconds, taken_over=taken_over)
+            self._complain(closed, delay)
+            await self._pause(delay)
+
+    async def _one_connection(self, pump: Pump) -> Closed | None:
+        """How the connection ended; None if we are to stop."""
+        try:
+            link = await self._unless_stopped(self._connect(self._settings, pump))
+        except BrokerError as error:
+            return Closed(error.code, str(error))
+        if link is None:
+            return None
+        self._connected()
+        try:
+            await self._serve(link, pump)
+        finally:
+            self.stats.connected = False
+            link.abort()
+        return pump.ended if not self._stopping.is_set() else None
+
+    async def _serve(self, link: Link, pump: Pump) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            commands = tasks.create_task(pump.take_commands(link), name="mqtt-commands")
+            await pump.run(link)
+            commands.cancel()
+        if self._stopping.is_set() and link.open:
+            await pump.goodbye(link)
+
+    def _connected(self) -> None:
+        self._backoff.connected(self._ground.seconds)
+        self.stats.reconnects += self.stats.connections > 0
+        self.stats.connections += 1
+        self.stats.connected = True
+        self._complaint = ""
+        log.info("MQTT: connected to %s", self._settings.address)
+
+    def _complain(self, closed: Closed, delay: float) -> None:
+        """The same trouble is worth one line, not one a minute."""
+        level = logging.DEBUG if closed.text == self._complaint else logging.WARNING
+        self._complaint = closed.text
+        log.log(level, "MQTT: %s; trying again in %.1f s", closed.text, delay)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`, or None as soon as we are to stop."""
+        task = asyncio.create_task(work, name="mqtt-connect")
+        stop = asyncio.create_task(self._stopping.wait(), name="mqtt-stop")
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+        return None if task.cancelled() else task.result()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    # -- the outbox -------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Know how full the outbox is, and make room if that is the policy."""
+        while not self._stopping.is_set():
+            try:
+                await self._measure()
+                if self._ground.config.outbox_full == "drop_oldest":
+                    await self._make_room()
+            except StoreError as error:
+                log.warning("MQTT: the outbox cannot be measured: %s", error)
+            await self._pause(WATCH_S)
+
+    async def _measure(self) -> None:
+        held = await self._ground.outbox.outbox_stats()
+        stats = self.stats
+        stats.depth, stats.held_bytes, stats.oldest = held.depth, held.bytes, held.oldest
+        self._sizes.append((self._ground.seconds, held.bytes))
+        stats.full_in = seconds_to_full(self._sizes, self._most)
+
+    async def _make_room(self) -> None:
+        """Give up the oldest rows, down to 95 % of the cap; they are kept aside as dead."""
+        held, after, dropped = self.stats.held_bytes, 0, 0
+        goal = self._most - self._most // 20 if held > self._most else held
+        while held > goal:
+            page = await self._ground.outbox.outbox_after(after, DROP_PAGE)
+            drop = to_drop(page, held=held, most=goal)
+            if not drop:
+                break
+            for number in drop:
+                self._ground.post(OutboxRefused(code=Reply.QUOTA, dead=True, id=number))
+            held -= sum(len(row.payload) for row in page[: len(drop)])
+            after, dropped = drop[-1], dropped + len(drop)
+        if dropped:
+            self.stats.dropped += dropped
+            log.error("MQTT: the outbox is full; the oldest %d messages are given up", dropped)
+
+
+def _connecting(config: MqttConfig, upstream: Upstream) -> Connecting:
+    topics = upstream.topics
+    return Connecting(
+        address=parse_url(config.url or ""),
+        client_id=f"{topics.root.replace('/', '-')}-{topics.gateway}",
+        version=config.version,
+        will=Outgoing(topic=topics.gateway_status, payload=OFFLINE, retain=True),
+        username=config.username,
+        password=config.password,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+    )
