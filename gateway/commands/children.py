@@ -1,0 +1,139 @@
+"""Child processes that live and end together with this one."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from gateway.errors import GatewayError
+
+ENDINGS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_PATIENCE_S = 5.0
+_LAST_LINES = 15
+_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ChildEnded(GatewayError):
+    """A child that was meant to stay has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running program; what it prints goes to the file `log`."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def last_lines(self) -> str:
+        """The end of what it printed, indented."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "".join(f"    {line}\n" for line in text.splitlines()[-_LAST_LINES:])
+
+
+class Children:
+    """A context: signals that end this process are held back, and at its end all children go.
+
+    Each child leads its own process group, so that a whole group can be ended, and it gets
+    SIGTERM from the kernel if this process is killed.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._all: list[Child] = []
+        self._mask: set[signal.Signals] = set()
+
+    def __enter__(self) -> "Children":
+        self._logs.mkdir(parents=True, exist_ok=True)
+        held = ENDINGS | {signal.SIGCHLD}
+        self._mask = {*map(signal.Signals, signal.pthread_sigmask(signal.SIG_BLOCK, held))}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+        while signal.sigtimedwait(ENDINGS | {signal.SIGCHLD}, 0):
+            pass  # asked twice to end: we do
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def start(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None
+    ) -> Child:
+        """Start a program. Raises GatewayError if it cannot be started."""
+        log = self._logs / f"{name}.log"
+        parent = os.getpid()
+        try:
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env=env,
+                    preexec_fn=lambda: _prepare(parent),  # noqa: PLW1509 - there is one thread
+                )
+        except OSError as error:
+            raise GatewayError(f"cannot start {command[0]}: {error.strerror}") from None
+        child = Child(name, process, log)
+        self._all.append(child)
+        return child
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True if this process shall end. Raises ChildEnded if a child has ended."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._require_all()
+            got = signal.sigtimedwait(ENDINGS | {signal.SIGCHLD}, left)
+            if got is not None and got.si_signo in ENDINGS:
+                return True
+        self._require_all()
+        return False
+
+    def _require_all(self) -> None:
+        for child in self._all:
+            code = child.process.poll()
+            if code is not None:
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                raise ChildEnded(f"{child.name} {how}: its log is {child.log}")
+
+    def ended(self) -> list[Child]:
+        """The children that have ended by themselves."""
+        return [child for child in self._all if child.process.poll() is not None]
+
+    def end(self) -> None:
+        """End all groups, the last started first: SIGTERM, and SIGKILL for what is left."""
+        for child in reversed(self._all):
+            _signal_group(child, signal.SIGTERM)
+        end = time.monotonic() + _PATIENCE_S
+        for child in reversed(self._all):
+            with suppress(subprocess.TimeoutExpired):  # killed below
+                child.process.wait(max(0.0, end - time.monotonic()))
+        for child in self._all:
+            _signal_group(child, signal.SIGKILL)
+            child.process.wait()
+        self._all.clear()
+
+
+def _prepare(parent: int) -> None:
+    """In the child: undo the held signals; end when the parent does."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _libc.prctl(_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _signal_group(child: Child, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # nobody of the group is left
+        os.killpg(child.process.pid, number)
