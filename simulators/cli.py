@@ -1,7 +1,6 @@
 """The command `simulate`."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +8,12 @@ from typing import Any
 
 import click
 
+from simulators.faultoptions import fault_options, faults_of
 from simulators.fleet import FleetPlan, parse_mix, run_fleet
 from simulators.hostrun import run_host
 from simulators.kinds import KINDS
+from simulators.recording import RecordingError
+from simulators.replay import run_replay
 from simulators.run import Options
 from simulators.spool import SpoolError
 from simulators.tokens import Tokens, TokensError
@@ -76,9 +78,10 @@ def host(name: str | None, state: Path | None, interval: float, **given: Any) ->
 @click.option("--mix", help=f"kinds and shares, as greenhouse=2,power=1 ({', '.join(KINDS)})")
 @click.option("--rate", type=click.FloatRange(0.01), default=1.0, help="sample so much faster")
 @click.option("--capacity", type=click.IntRange(1), default=10_000, help="messages in a spool")
+@fault_options
 @shared
 def fleet(devices: int, mix: str | None, rate: float, capacity: int, **given: Any) -> None:
-    """Run made-up devices."""
+    """Run made-up devices. Faults are chances for each message, from 0 to 1."""
     plan = FleetPlan(
         devices=devices,
         mix=parse_mix(mix),
@@ -87,8 +90,33 @@ def fleet(devices: int, mix: str | None, rate: float, capacity: int, **given: An
         capacity=capacity,
         url=given["url"],
         scale=given["reconnect_scale"],
+        faults=faults_of(given),
     )
     asyncio.run(run_fleet(plan, tokens=_tokens(given), options=_options(given)))
+
+
+@simulate.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--device", help="whose readings a wide file holds (default: the file's name)")
+@click.option("--speed", type=click.FloatRange(0, min_open=True), help="so many times as fast")
+@shared
+def replay(file: Path, device: str | None, speed: float | None, **given: Any) -> None:
+    """Send a recording: a CSV FILE with time,device,metric,value[,unit] or time,METRIC,…
+
+    Times are ISO 8601, Unix seconds or Unix milliseconds. Without --speed everything is sent as
+    fast as the gateway acknowledges it.
+    """
+    asyncio.run(
+        run_replay(
+            file,
+            url=given["url"],
+            tokens=_tokens(given),
+            device=device,
+            speed=speed,
+            scale=given["reconnect_scale"],
+            options=_options(given),
+        )
+    )
 
 
 def main() -> None:
@@ -100,6 +128,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (SpoolError, TokensError, json.JSONDecodeError) as error:
+    except (SpoolError, TokensError, RecordingError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -26,14 +26,16 @@ class DeviceClock:
     """
 
     def __init__(
-        self, boot: bytes, booted: int, *, unix: bool = True, skew_ns: int = 0, drift: float = 0.0
-    ) -> None:
+        self, boot: bytes, booted: int, *, since: int | None = None, unix: bool = True,
+        skew_ns: int = 0, drift: float = 0.0,
+    ) -> None:  # fmt: skip
+        """since: true Unix nanoseconds when the drift began (default: at the start)."""
         self.boot = boot
         self.booted = booted
         self.unix = unix
         self.skew_ns = skew_ns
         self.drift = drift
-        self._set = booted
+        self._set = booted if since is None else since
 
     def reboot(self, boot: bytes, now: int) -> None:
         """Start the monotonic clock again; the Unix clock runs on."""

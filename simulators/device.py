@@ -21,7 +21,7 @@ from gateway.errors import CloseCode
 from simulators.body import UNNUMBERED, Body, Draft
 from simulators.clocks import DeviceClock, true_now
 from simulators.memory import Memory
-from simulators.spool import Entry, Spool
+from simulators.spool import Entry, RamSpool, Spool
 from simulators.tally import Counts, Tally
 from simulators.visit import REBOOTS, Parting, Visit
 
@@ -95,7 +95,13 @@ class Device:
         self.connected = False
         self.reboot_after: int | None = None
         """Reboot as soon as this number was sent."""
+        self.crashing = False
+        self.loses_counter = False
+        """A reboot takes the spool and its counter along."""
         self.stopping = False
+        self.freed = asyncio.Event()
+        """Set whenever the gateway has taken something."""
+        self._stale = False
         self._stopped = asyncio.Event()
         self._held: deque[ClientWebSocketResponse] = deque()
         self._backoff = Backoff(self.rng.random)
@@ -125,10 +131,30 @@ class Device:
         self.wake.set()
 
     def reboot(self) -> None:
-        """Start anew: another boot, another monotonic clock. The spool stays."""
+        """Start anew: another boot, another monotonic clock."""
         self.reboot_after = None
+        self.crashing = False
         self.clock.reboot(os.urandom(8), true_now())
+        if self.loses_counter and isinstance(self.spool, RamSpool):
+            self._forget(self.spool)
+            return
         self.offer(Draft(Event(seq=UNNUMBERED, name="boot", detail={"reason": "restart"})))
+
+    def crash(self) -> None:
+        """Restart without a word to the gateway."""
+        if self.connected:
+            self.crashing = True
+            self.wake.set()
+        else:
+            self.reboot()
+
+    def _forget(self, spool: RamSpool) -> None:
+        """All memory is gone. Some firmware then claims its old epoch, and must be refused."""
+        self.counts.forgotten += len(spool)
+        self._stale = self.rng.random() < 0.5
+        self.spool = RamSpool(spool.capacity, epoch=spool.epoch if self._stale else None)
+        self.memory = Memory()
+        self.forget_schemas()
 
     async def run(self) -> None:
         """Stay connected until `stop`."""
@@ -147,6 +173,10 @@ class Device:
 
     async def _once(self) -> Parting:
         """Make one connection and use it until it ends."""
+        if self._stale and self.spool.hi:
+            # With numbers given out, the old epoch would make new messages look committed.
+            self.spool.renew()
+        self._stale = False
         try:
             ws = await self._connect()
         except WSServerHandshakeError as error:

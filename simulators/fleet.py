@@ -12,14 +12,19 @@ from aiohttp import ClientSession
 
 from simulators.clocks import DeviceClock, true_now
 from simulators.device import Device, Link
+from simulators.faults import TINY_SPOOL, Faults, Pranks
 from simulators.feed import Feed
-from simulators.kinds import KINDS
+from simulators.kinds import KINDS, Kind
+from simulators.kinds.base import NS
 from simulators.run import Options, http_session, run_devices
 from simulators.spool import RamSpool
 from simulators.tally import Tally
 from simulators.tokens import Tokens
 
-DEFAULT_MIX = {"greenhouse": 2, "weather": 1, "power": 2}
+DEFAULT_MIX = {
+    "greenhouse": 3, "weather": 2, "power": 3, "vibration": 1, "door": 1, "soil": 1, "logger": 1,
+}  # fmt: skip
+BACKLOG_CAPACITY = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,13 @@ class FleetPlan:
     capacity: int = 10_000
     url: str = "ws://127.0.0.1:8080/link"
     scale: float = 1.0
+    faults: Faults = field(default_factory=Faults)
+
+    @property
+    def spool_capacity(self) -> int:
+        if self.faults.overflow:
+            return TINY_SPOOL
+        return max(self.capacity, BACKLOG_CAPACITY if self.faults.backlog_s else 0)
 
 
 def parse_mix(text: str | None) -> dict[str, int]:
@@ -67,22 +79,36 @@ def build(
     """One device with its measuring; the same name and seed make the same device."""
     seed = zlib.crc32(name.encode()) ^ (plan.seed * 0x9E3779B1 & 0xFFFFFFFF)
     rng = random.Random(seed)
-    now = true_now()
-    kind = KINDS[name.rpartition("-")[0]](seed, start=now, rate=plan.rate)
-    uptime = rng.randrange(60, 30 * 86_400) * 1_000_000_000
-    clock = DeviceClock(os.urandom(8), now - uptime)
+    faults = plan.faults
+    begin = true_now() - round(faults.backlog_s * NS)
+    kind = KINDS[name.rpartition("-")[0]](seed, start=begin, rate=plan.rate)
     device = Device(
         name,
         kind,
-        RamSpool(plan.capacity),
-        clock=clock,
+        RamSpool(plan.spool_capacity),
+        clock=_clock(kind, faults, begin=begin, rng=rng),
         http=http,
         link=Link(plan.url, plan.scale),
         tally=tally,
         token=token,
+        mischief=Pranks(faults, rng, scale=plan.scale) if faults.any_prank else None,
         rng=rng,
     )
+    device.loses_counter = faults.lose_counter
     return Feed(kind, device)
+
+
+def _clock(kind: Kind, faults: Faults, *, begin: int, rng: random.Random) -> DeviceClock:
+    """A device that has been up for a while when its readings begin."""
+    uptime = rng.randrange(60, 30 * 86_400) * NS
+    return DeviceClock(
+        os.urandom(8),
+        begin - uptime,
+        since=begin,
+        unix=not (kind.clockless or faults.no_clock),
+        skew_ns=round(faults.skew_s * NS),
+        drift=faults.drift_ppm * 1e-6,
+    )
 
 
 async def run_fleet(plan: FleetPlan, *, tokens: Tokens, options: Options) -> dict[str, Any]:

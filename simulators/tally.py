@@ -26,6 +26,8 @@ class Counts:
     refused: int = 0
     """WELCOMEs that made the device begin a new epoch."""
     commands: int = 0
+    forgotten: int = 0
+    """Queued messages that a device lost together with its counter."""
 
     def add(self, other: "Counts") -> None:
         for item in fields(self):

@@ -62,6 +62,8 @@ class Visit:
         self.welcome: Welcome | None = None
         self._error = Error(code=0)
         self._flight: deque[tuple[int, float]] = deque()
+        self._listed: set[int] = set()
+        self._left: Parting | None = None
         self._refusals = 0
         self._uploaded = False
         self._loop = asyncio.get_running_loop()
@@ -80,7 +82,7 @@ class Visit:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
         ended = next(task for task in both if not task.cancelled())
-        return replace(ended.result(), welcomed=self.welcome is not None)
+        return replace(self._left or ended.result(), welcomed=self.welcome is not None)
 
     async def say(self, message: Message) -> None:
         await self.ws.send_bytes(self.session.send(message))
@@ -88,6 +90,7 @@ class Visit:
     def _hello(self) -> Hello:
         device, memory = self.device, self.device.memory
         known = memory.store_id is not None
+        self._listed = device.spool.sids & device.body.schemas.keys()
         return Hello(
             version=VERSION,
             device=device.name,
@@ -98,10 +101,7 @@ class Visit:
             mono_ms=device.clock.mono_ms(true_now()),
             position=[memory.store_id, memory.position] if known else None,
             config_version=memory.version,
-            schemas={
-                sid: device.body.schemas[sid].fingerprint
-                for sid in sorted(device.spool.sids & device.body.schemas.keys())
-            }
+            schemas={sid: device.body.schemas[sid].fingerprint for sid in sorted(self._listed)}
             or None,
         )
 
@@ -173,10 +173,9 @@ class Visit:
             return
         if welcome.committed > device.spool.hi:
             raise SessionError(CloseCode.SEQUENCE, "WELCOME commits numbers never given out")
-        listed = device.spool.sids
         if welcome.state == NEW:
             device.forget_schemas()
-        device.introduced = (device.introduced | listed) - set(welcome.wanted or ())
+        device.introduced = (device.introduced | self._listed) - set(welcome.wanted or ())
         self._free(welcome.committed)
         self.welcome = welcome
         device.welcomed()
@@ -192,6 +191,7 @@ class Visit:
 
     def _free(self, committed: int) -> None:
         counts = self.device.counts
+        self.device.freed.set()
         for numbers, readings, lost in self.device.spool.free(committed):
             if lost:
                 counts.lost += numbers
@@ -229,6 +229,8 @@ class Visit:
                 prank = await self._pump()
                 if prank is not None:
                     return prank
+                if device.crashing:
+                    return Parting(None, REBOOTS, nap_s=1.0)
                 if (parting := self._leaving()) is not None:
                     return await self._leave(*parting)
             elif device.stopping:
@@ -247,7 +249,7 @@ class Visit:
         while (entry := device.spool.after(session.next - 1)) and entry.seq <= session.limit:
             if isinstance(entry.message, Data) and entry.message.sid not in device.introduced:
                 await self._introduce(entry.message.sid)
-            await self.say(self._outgoing(entry.message))
+            await self.say(self.outgoing(entry.message))
             self._count(entry)
             if device.mischief is not None:
                 prank = await device.mischief.after(entry, self)
@@ -255,7 +257,7 @@ class Visit:
                     return prank
         return None
 
-    def _outgoing(self, message: Message) -> Message:
+    def outgoing(self, message: Message) -> Message:
         """Times of this very boot need no boot id."""
         if isinstance(message, Data) and message.clock == self.device.clock.boot:
             return replace(message, clock=None)
@@ -291,5 +293,6 @@ class Visit:
 
     async def _leave(self, bye: Bye, parting: Parting) -> Parting:
         await self.say(bye)
+        self._left = parting
         await self.ws.close()
         return parting

@@ -14,6 +14,7 @@ from gateway.core.messages import Data, Schema
 from simulators.body import FAILED, OK, UNNUMBERED, UNSUPPORTED, Draft, Outcome
 from simulators.clocks import DeviceClock
 
+Floats = NDArray[np.floating[Any]]
 NS = 1_000_000_000
 BOOLEAN, TEXT = 0, 1
 DTYPES = {
@@ -88,7 +89,7 @@ class Wander:
         self._memory_s = memory_s
         self.value = float(rng.normal(0, spread))
 
-    def take(self, n: int, dt: float) -> NDArray[np.float64]:
+    def take(self, n: int, dt: float) -> Floats:
         """The next n values, dt seconds apart."""
         keep = math.exp(-dt / self._memory_s)
         kicks = self._rng.normal(0, self._spread * math.sqrt(1 - keep * keep), n)
@@ -99,13 +100,13 @@ class Wander:
         return values
 
 
-def sun(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def sun(t: Floats) -> Floats:
     """Height of the sun from 0 to 1 at Unix seconds `t`: up from 6 to 20 o'clock UTC."""
     hours = t / 3600 % 24
     return np.clip(np.sin(np.pi * (hours - 6) / 14), 0, 1) * (hours >= 6)
 
 
-def day(t: NDArray[np.float64], *, peak: float) -> NDArray[np.float64]:
+def day(t: Floats, *, peak: float) -> Floats:
     """A smooth daily curve from -1 to 1 with its maximum at `peak` o'clock UTC."""
     return np.cos(2 * np.pi * (t / 3600 - peak) / 24)
 
@@ -119,6 +120,9 @@ class Kind(ABC):
     sample_s: ClassVar[float] = 1.0
     rows: ClassVar[int] = 1
     adjustable: ClassVar[bool] = True
+    clockless: ClassVar[bool] = False
+    restart_s: ClassVar[float | None] = None
+    """Mean seconds between restarts of its own; None: never."""
     nap_s: float | None = None
 
     def __init__(self, seed: int, *, start: int, rate: float = 1.0) -> None:
@@ -159,7 +163,7 @@ class Kind(ABC):
         return [Draft(message, readings_in(columns))]
 
     @abstractmethod
-    def columns(self, t: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def columns(self, t: Floats) -> list[Floats]:
         """The values of all fields at Unix seconds `t`, NaN where a reading is missing."""
 
     def act(self, op: int | str, args: Any) -> Outcome:

@@ -1,9 +1,8 @@
 """Climate in a greenhouse: the sun heats, vents and plants answer."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulators.kinds.base import INT16, UINT16, UINT32, Kind, Wander, day, field, sun
+from simulators.kinds.base import INT16, UINT16, UINT32, Floats, Kind, Wander, day, field, sun
 
 
 class Greenhouse(Kind):
@@ -29,7 +28,7 @@ class Greenhouse(Kind):
         self._soil = float(self.rng.uniform(35, 60))
         self._heat = 0.0
 
-    def columns(self, t: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def columns(self, t: Floats) -> list[Floats]:
         n, dt = len(t), self.step / 1e9
         light = sun(t) * np.clip(0.75 + self._clouds.take(n, dt), 0.15, 1.0)
         # The heater (the relay) adds 3 degrees within some ten minutes.
@@ -47,9 +46,7 @@ class Greenhouse(Kind):
             np.rint(light * 62_000 * (1 + 0.01 * noise[1])),
         ]
 
-    def _moisture(
-        self, light: NDArray[np.float64], *, dt: float, noise: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _moisture(self, light: Floats, *, dt: float, noise: Floats) -> Floats:
         """Dries faster in the sun, is watered below 30 %; the probe fails now and then."""
         dried = np.cumsum((0.4 + 2.2 * light) * dt / 3600)
         values = self._soil - dried + 0.08 * noise

@@ -1,9 +1,8 @@
 """A power meter of a household circuit."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulators.kinds.base import FLOAT32, UINT32, Kind, Wander, field
+from simulators.kinds.base import FLOAT32, UINT32, Floats, Kind, Wander, field
 
 APPLIANCES_W = (70.0, 120.0, 800.0, 2000.0, 2300.0)
 USES_PER_HOUR = (0.8, 1.5, 0.5, 0.8, 0.4)
@@ -30,7 +29,7 @@ class Power(Kind):
         self._on = self.rng.random(len(APPLIANCES_W)) < 0.2
         self._energy = float(self.rng.uniform(1e6, 9e6))
 
-    def columns(self, t: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def columns(self, t: Floats) -> list[Floats]:
         n, dt = len(t), self.step / 1e9
         load = np.array([self._load(hour, dt) for hour in t / 3600 % 24])
         volts = 231.5 + self._grid.take(n, dt) - load * 0.0012 + self.rng.normal(0, 0.08, n)

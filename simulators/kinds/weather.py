@@ -1,9 +1,8 @@
 """A weather station on a roof."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulators.kinds.base import FLOAT32, Kind, Wander, day, field
+from simulators.kinds.base import FLOAT32, Floats, Kind, Wander, day, field
 
 
 class Weather(Kind):
@@ -31,7 +30,7 @@ class Weather(Kind):
         self._home = float(self.rng.uniform(0, 360))
         self._rain = float(np.round(self.rng.uniform(0, 400) / 0.2)) * 0.2
 
-    def columns(self, t: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def columns(self, t: Floats) -> list[Floats]:
         n, dt = len(t), self.step / 1e9
         low = -self._weather.take(n, dt)
         mean = 3.2 * np.exp(self._breeze.take(n, dt)) * (1 + 0.04 * low) + 0.8 * day(t, peak=15)
@@ -48,7 +47,7 @@ class Weather(Kind):
             temperature,
         ]
 
-    def _bucket(self, low: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    def _bucket(self, low: Floats, dt: float) -> Floats:
         """A tipping bucket: a counter in steps of 0.2 mm that tips while a shower passes."""
         wet = np.clip(self._shower.take(len(low), dt) + 0.05 * low - 1.2, 0, None)
         tips = self.rng.poisson(wet * 12 / 3600 * dt / 0.2)
