@@ -21,9 +21,10 @@ from gateway.errors import CloseCode
 from simulators.body import UNNUMBERED, Body, Draft
 from simulators.clocks import DeviceClock, true_now
 from simulators.memory import Memory
+from simulators.parting import REBOOTS, Parting
 from simulators.spool import Entry, RamSpool, Spool
 from simulators.tally import Counts, Tally
-from simulators.visit import REBOOTS, Parting, Visit
+from simulators.visit import Visit
 
 SUBPROTOCOL = "sensorlink.v1"
 HOUR_S = 3600.0
@@ -251,4 +252,7 @@ class Device:
 def _why(error: BaseException) -> str:
     """The reason without the library's decoration."""
     cause = getattr(error, "os_error", None) or error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    number = getattr(cause, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return str(cause) or type(cause).__name__

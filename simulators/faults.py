@@ -12,8 +12,9 @@ from gateway.core import cbor
 from gateway.core.messages import Data, Message, to_map
 from simulators.body import UNNUMBERED, Draft
 from simulators.device import Device
+from simulators.parting import REBOOTS, Parting
 from simulators.spool import Entry
-from simulators.visit import REBOOTS, Parting, Visit
+from simulators.visit import Visit
 
 HALF_OPEN_S = 90.0
 OFFLINE_S = 15.0

@@ -77,6 +77,7 @@ class Progress:
 
     def finish(self) -> dict[str, Any]:
         """Show the summary; it comes back as plain values."""
+        self._show_troubles()
         counts = total(device.counts for device in self._devices)
         queued = sum(len(device.spool) for device in self._devices)
         whole = summary(counts, self._tally, devices=len(self._devices), queued=queued)
