@@ -277,6 +277,18 @@ def test_readings_at_the_same_time_count_in_the_order_of_arrival():
     assert (boolean.first, boolean.last, boolean.changes) == (False, False, 2)
 
 
+def test_many_readings_at_the_same_time_keep_their_order():
+    texts = [str(i) for i in range(50)]
+    open_ = windows("10s")
+    open_.fold([readings(4, seconds(*[2, 1] * 25), texts)], row=1)
+    [summary] = open_.close(10 * NS_PER_S).summaries
+    assert (summary.first, summary.last, summary.changes) == ("1", "48", 49)
+    made = summarise(
+        *readings(4, seconds(*[2, 1] * 25), texts)[1:], series=4, window=parse_window("10s"), t0=0
+    )
+    assert made == summary
+
+
 def test_the_longest_window_keeps_the_row_of_its_first_reading():
     open_ = windows("10s", "1m")
     assert open_.fold_from() is None
@@ -289,6 +301,16 @@ def test_the_longest_window_keeps_the_row_of_its_first_reading():
     assert open_.fold_from() == 9
     open_.close(120 * NS_PER_S)
     assert open_.fold_from() is None
+
+
+@pytest.mark.parametrize("series", [1, 3])
+def test_a_late_reading_does_not_hide_the_older_row_of_one_that_was_in_time(series):
+    open_ = windows("10s", "1m")
+    open_.fold([readings(series, seconds(15), [1])], row=5)
+    open_.close(10 * NS_PER_S)
+    open_.fold([readings(series, seconds(5), [1])], row=9)
+    open_.close(20 * NS_PER_S)
+    assert open_.fold_from() == 5
 
 
 def test_readings_of_closed_windows_need_no_row():
@@ -325,6 +347,14 @@ def test_the_ends_of_the_range_neither_overflow_nor_vanish(big):
     [summary] = open_.close(10 * NS_PER_S).summaries
     assert summary.mean == pytest.approx(0, abs=1e-12 * big)
     assert summary.std == pytest.approx(big, rel=1e-12)
+
+
+def test_merging_opposite_ends_of_the_range_does_not_overflow():
+    open_ = windows("10s")
+    open_.fold([readings(1, seconds(1), [1.7e308])], row=1)
+    open_.fold([readings(1, seconds(2), [-1.7e308])], row=2)
+    [summary] = open_.close(10 * NS_PER_S).summaries
+    assert (summary.mean, summary.std) == (0.0, pytest.approx(1.7e308))
 
 
 def test_too_many_booleans_are_left_to_the_disk():
