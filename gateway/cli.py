@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 it did not work (`error: …` on stderr says what to do), 
 130 interrupted.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -14,17 +13,16 @@ import click
 from gateway import __version__
 from gateway.errors import GatewayError
 
-
 COMMANDS = ("run", "demo", "check", "device", "tail", "query", "export", "status", "command")
 
 
 class Commands(click.Group):
     """Imports a command's module when it is asked for: starting is slow on a small machine."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         found: click.Command = getattr(import_module(f"gateway.commands.{cmd_name}"), cmd_name)
@@ -50,9 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_complain(error.format_message(), code=1))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: let the final flush succeed
-        sys.exit(141)
     except GatewayError as error:
         sys.exit(_complain(str(error), code=1))
     except BaseExceptionGroup as group:

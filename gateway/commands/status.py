@@ -1,4 +1,4 @@
-"""`gateway status`: devices, store and bridge at a glance."""
+"""`gateway status`: devices, store and outbox at a glance."""
 
 import json
 import sqlite3
@@ -34,18 +34,25 @@ def status(config: Path | None, *, as_json: bool) -> None:
 
 
 def summary(config: Config) -> dict[str, Any]:
-    """`gateway`, `store`, `bridge` … (name to value each), and `devices` (a list).
+    """`gateway`, `store`, `outbox` … (name to value each), and `devices` (a list).
 
     The running gateway tells its own sections; what is on disk is read in any case.
     """
     try:
-        live = ask(config.gateway.data_dir, "status")
+        live = _sections(ask(config.gateway.data_dir, "status"))
     except NotRunning:
         live = {"gateway": {"state": "not running", "data": str(config.gateway.data_dir)}}
     try:
         return {**live, **_merged(live, stored(config)), "devices": known_devices(config)}
     except NoData:
         return {**live, "devices": []}
+
+
+def _sections(told: dict[str, Any]) -> dict[str, Any]:
+    """What the running gateway tells: its single values are a section of their own."""
+    single = {key: value for key, value in told.items() if not isinstance(value, dict)}
+    parts = {key: value for key, value in told.items() if isinstance(value, dict)}
+    return {"gateway": {"state": "running", **single}, **parts}
 
 
 def _merged(live: dict[str, Any], disk: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def stored(config: Config) -> dict[str, Any]:
     with as_owner(config.gateway.data_dir), translated(path):
         conn = open_reader(path)
         try:
-            return {"store": _store(conn, path), "bridge": _outbox(conn)}
+            return {"store": _store(conn, path), "outbox": _outbox(conn)}
         finally:
             conn.close()
 
@@ -80,12 +87,12 @@ def _store(conn: sqlite3.Connection, path: Path) -> dict[str, Any]:
 
 
 def _outbox(conn: sqlite3.Connection) -> dict[str, Any]:
-    waiting, size, oldest = conn.execute(
+    depth, size, oldest = conn.execute(
         """SELECT count(*), coalesce(sum(size), 0), min(t) FROM outbox
         WHERE done IS NULL AND dead = 0"""
     ).fetchone()
     (dead,) = conn.execute("SELECT count(*) FROM outbox WHERE dead = 1").fetchone()
-    return {"waiting": waiting, "bytes": size, "oldest": oldest, "dead": dead}
+    return {"depth": depth, "bytes": size, "oldest": oldest, "dead": dead}
 
 
 def _section(name: str, values: dict[str, Any]) -> Table:
