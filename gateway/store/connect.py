@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from gateway.store.migrations import check
 
 Durability = Literal["full", "relaxed"]
 
@@ -62,10 +63,12 @@ def _translate(error: sqlite3.Error, path: Path) -> StoreError | None:
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """The one connection that writes and checkpoints; the file is made if there is none.
 
-    Raises StoreUnavailable if a setting did not take effect (on some network file systems).
+    Raises StoreUnavailable if a setting did not take effect (on some network file systems),
+    StoreError if the file is newer than this program, or something else; then it stays untouched.
     """
     conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
+        check(conn)
         _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
         _set(conn, "journal_mode", "WAL", "wal")
         _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])

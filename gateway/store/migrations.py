@@ -40,14 +40,20 @@ def version(conn: sqlite3.Connection) -> int:
     return 0
 
 
-def migrate(conn: sqlite3.Connection, steps: Sequence[Migration] = MIGRATIONS) -> None:
-    """Apply all steps that the file lacks. Raises StoreError if it is newer than this program."""
-    found, newest = version(conn), steps[-1].number
+def check(conn: sqlite3.Connection, *, newest: int = NEWEST) -> int:
+    """The file's version. Raises StoreError if this program must not touch the file."""
+    found = version(conn)
     if found > newest:
         raise StoreError(
             f"the store has schema version {found}, but this gateway knows only up to {newest}: "
             "install the newer gateway again, or point data_dir at another directory"
         )
+    return found
+
+
+def migrate(conn: sqlite3.Connection, steps: Sequence[Migration] = MIGRATIONS) -> None:
+    """Apply all steps that the file lacks. Raises StoreError as `check` does."""
+    found = check(conn, newest=steps[-1].number)
     for step in steps:
         if step.number > found:
             _apply(conn, step)

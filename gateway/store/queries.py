@@ -195,5 +195,8 @@ def _place(row: SummaryRow) -> _Place:
 
 
 def _parse_cursor(cursor: str) -> _Place:
-    t0, series, window = cursor.split(".", 2)
-    return int(t0), int(series), window
+    try:
+        t0, series, window = cursor.split(".", 2)
+        return int(t0), int(series), window
+    except ValueError as error:
+        raise ValueError("not a cursor of these summaries") from error
