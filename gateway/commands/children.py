@@ -2,14 +2,17 @@
 
 import ctypes
 import os
+import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 from gateway.errors import GatewayError
 
@@ -39,21 +42,28 @@ class Child:
 
 
 class Children:
-    """A context: signals that end this process are held back, and at its end all children go.
+    """A context: signals that end this process are only noted, and at its end all children go.
 
     Each child leads its own process group, so that a whole group can be ended, and it gets
-    SIGTERM from the kernel if this process is killed.
+    SIGTERM from the kernel if this process is killed. For the main thread only.
     """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._all: list[Child] = []
-        self._mask: set[signal.Signals] = set()
+        self._ending = False
+        self._kept: dict[signal.Signals, Any] = {}
+        self._kept_fd = -1
 
     def __enter__(self) -> "Children":
         self._logs.mkdir(parents=True, exist_ok=True)
-        held = ENDINGS | {signal.SIGCHLD}
-        self._mask = {*map(signal.Signals, signal.pthread_sigmask(signal.SIG_BLOCK, held))}
+        self._awake, self._woken = socket.socketpair()
+        self._awake.setblocking(False)
+        self._woken.setblocking(False)
+        wakes = self._woken.fileno()
+        self._kept_fd = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        noted = [n for n in ENDINGS if signal.getsignal(n) != signal.SIG_IGN]  # as nohup wants
+        self._kept = {n: signal.signal(n, self._note) for n in (*noted, signal.SIGCHLD)}
         return self
 
     def __exit__(
@@ -63,9 +73,14 @@ class Children:
         trace: TracebackType | None,
     ) -> None:
         self.end()
-        while signal.sigtimedwait(ENDINGS | {signal.SIGCHLD}, 0):
-            pass  # asked twice to end: we do
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        for number, former in self._kept.items():
+            signal.signal(number, former)
+        signal.set_wakeup_fd(self._kept_fd)
+        self._awake.close()
+        self._woken.close()
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._ending = self._ending or number in ENDINGS
 
     def start(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None
@@ -93,13 +108,14 @@ class Children:
     def wait(self, seconds: float) -> bool:
         """Wait; True if this process shall end. Raises ChildEnded if a child has ended."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while not self._ending and (left := end - time.monotonic()) > 0:
             self._require_all()
-            got = signal.sigtimedwait(ENDINGS | {signal.SIGCHLD}, left)
-            if got is not None and got.si_signo in ENDINGS:
-                return True
-        self._require_all()
-        return False
+            select.select([self._awake], [], [], left)
+            with suppress(BlockingIOError):
+                self._awake.recv(4096)
+        if not self._ending:
+            self._require_all()
+        return self._ending
 
     def _require_all(self) -> None:
         for child in self._all:
@@ -127,8 +143,7 @@ class Children:
 
 
 def _prepare(parent: int) -> None:
-    """In the child: undo the held signals; end when the parent does."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    """In the child: end when the parent does."""
     _libc.prctl(_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
