@@ -278,15 +278,30 @@ def test_readings_at_the_same_time_count_in_the_order_of_arrival():
 
 
 def test_many_readings_at_the_same_time_keep_their_order():
-    texts = [str(i) for i in range(50)]
+    rng = np.random.default_rng(1)
+    times = seconds(*rng.integers(0, 3, 200))
+    open_, rows = windows("10s", "1m"), []
+    for row in range(4):
+        part = times[row * 50 : row * 50 + 50]
+        texts = [f"{row}-{i}" for i in range(50)]
+        open_.fold([readings(4, part, texts)], row=row)
+        rows += zip(part, texts, strict=True)
+    for summary in open_.close(60 * NS_PER_S).summaries:
+        ordered = [text for _, text in sorted(rows, key=lambda row: row[0])]
+        assert (summary.first, summary.last) == (ordered[0], ordered[-1])
+        assert summary.changes == 199
+    assert sorted(rows, key=lambda row: row[0]) != sorted(rows)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=17, max_size=80))
+@settings(max_examples=50, deadline=None)
+def test_changes_count_in_order_of_arrival_within_the_same_time(rows):
     open_ = windows("10s")
-    open_.fold([readings(4, seconds(*[2, 1] * 25), texts)], row=1)
+    for row, part in enumerate((rows[:9], rows[9:])):
+        group = readings(3, seconds(*[t for t, _ in part]), [v for _, v in part])
+        open_.fold([group], row=row)
     [summary] = open_.close(10 * NS_PER_S).summaries
-    assert (summary.first, summary.last, summary.changes) == ("1", "48", 49)
-    made = summarise(
-        *readings(4, seconds(*[2, 1] * 25), texts)[1:], series=4, window=parse_window("10s"), t0=0
-    )
-    assert made == summary
+    assert_is_brute_force(summary, rows)
 
 
 def test_the_longest_window_keeps_the_row_of_its_first_reading():
