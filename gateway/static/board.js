@@ -1,8 +1,7 @@
 // The tiles, grouped by device. Only tiles in or near the view are touched.
 
 import { byName, position, setText, stamp } from "./dom.js";
-import { ago } from "./format.js";
-import { showPresence } from "./presence.js";
+import { absence, showPresence } from "./presence.js";
 import { SeriesTile } from "./tile.js";
 
 const MARGIN = "300px";
@@ -18,6 +17,7 @@ class Group {
     this.presence = this.element.querySelector(".presence");
     this.seen = this.element.querySelector(".seen");
     this.element.querySelector("h2").textContent = device;
+    this.element.querySelector("h2").title = device;
     this.element.setAttribute("aria-label", device);
   }
 
@@ -32,14 +32,14 @@ class Group {
   fit(columns) {
     const shown = [...this.grid.children].filter((tile) => !tile.hidden).length;
     this.element.hidden = shown === 0;
+    this.element.classList.toggle("narrow", shown === 1);
     this.element.style.setProperty("--span", String(Math.min(shown, columns)));
   }
 
   tick(device, now) {
     if (!device) return;
     showPresence(this.presence, device);
-    const quiet = device.state !== "online" && device.last_seen;
-    setText(this.seen, quiet ? `seen ${ago(device.last_seen, now)}` : "");
+    setText(this.seen, absence(device, now));
   }
 }
 

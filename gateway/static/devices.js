@@ -2,7 +2,7 @@
 
 import { byName, position, setText, stamp } from "./dom.js";
 import { ago, count, dateTime, number } from "./format.js";
-import { showPresence } from "./presence.js";
+import { absence, showPresence } from "./presence.js";
 
 function lossText({ from, to, reason, readings, t }) {
   const amount = readings === null ? "unknown number of readings" : `${count(readings)} readings`;
@@ -87,6 +87,7 @@ export class Devices {
   #fill(row, device) {
     const cell = (name) => row.querySelector(`.${name}`);
     showPresence(cell("presence"), device);
+    setText(cell("until"), device.state === "asleep" && device.until ? absence(device) : "");
     if (device.committed === undefined) return; // known from a status event only, so far
     const error = device.clock_error_ms;
     setText(cell("committed"), count(device.committed));
