@@ -125,8 +125,7 @@ class Bridge:
             self._pump = None
             if closed is None:
                 return
-            taken_over = closed.code == Reply.TAKEN_OVER
-            delay = self._backoff.lost(self._ground.seconds, taken_over=taken_over)
+            delay = self._backoff.lost(self._ground.seconds)
             self._complain(closed, delay)
             await self._pause(delay)
 
