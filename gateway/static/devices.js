@@ -4,9 +4,16 @@ import { byName, position, setText, stamp } from "./dom.js";
 import { ago, count, dateTime, number } from "./format.js";
 import { absence, showPresence } from "./presence.js";
 
+const LISTED = 20; // the API lists the newest so many
+
 function lossText({ from, to, reason, readings, t }) {
   const amount = readings === null ? "unknown number of readings" : `${count(readings)} readings`;
   return `${dateTime(t)}: ${amount}, messages ${from} to ${to} (${reason})`;
+}
+
+function gapCount(listed) {
+  if (listed === 1) return "1 gap";
+  return listed < LISTED ? `${listed} gaps` : `${LISTED} gaps or more`;
 }
 
 /** Number of lost readings; the newest losses unfold below it. */
@@ -20,7 +27,7 @@ function showLosses(cell, { lost_readings: lost, losses }) {
   const summary = document.createElement("summary");
   const list = document.createElement("ul");
   details.open = cell.querySelector("details")?.open ?? false;
-  summary.textContent = `${count(lost)} in ${losses.length} ${losses.length === 1 ? "gap" : "gaps"}`;
+  summary.textContent = `${count(lost)} in ${gapCount(losses.length)}`;
   for (const loss of losses) {
     const item = document.createElement("li");
     item.textContent = lossText(loss);
@@ -90,7 +97,7 @@ export class Devices {
     setText(cell("until"), device.state === "asleep" && device.until ? absence(device) : "");
     if (device.committed === undefined) return; // known from a status event only, so far
     const error = device.clock_error_ms;
-    setText(cell("committed"), count(device.committed));
+    setText(cell("committed"), device.committed === null ? "none" : count(device.committed));
     setText(cell("rejected"), count(device.rejected));
     cell("rejected").classList.toggle("attention", device.rejected > 0);
     setText(cell("clock"), error === null ? "unknown" : signed(error));
