@@ -37,7 +37,7 @@ def read_number(raw: Any) -> Number:
 
 
 def _read_decimal(parts: Any) -> Ratio:
-    if type(parts) is not list or [type(part) for part in parts] != [int, int]:
+    if type(parts) not in (list, tuple) or [type(part) for part in parts] != [int, int]:
         raise Rejected(Reason.BAD_SENML, "a decimal fraction is not [exponent, mantissa]")
     exponent, mantissa = parts
     if abs(exponent) > MAX_EXPONENT or not INT64_MIN <= mantissa <= INT64_MAX:
