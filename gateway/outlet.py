@@ -6,6 +6,7 @@ framed bytes among clients.
 
 import asyncio
 import socket
+import struct
 from contextlib import suppress
 
 from aiohttp.abc import AbstractStreamWriter
@@ -17,6 +18,10 @@ LOW = 8 * 1024
 SEND_BUFFER = 64 * 1024
 UNSENT = 16 * 1024
 GONE_MS = 30_000
+PROBE_S = 5
+SILENT_MS = 14_000
+"""A living peer acknowledges at least every PROBE_S; we look every 5 s."""
+_INFO_SIZE = 148
 
 
 class Outlet:
@@ -33,7 +38,7 @@ class Outlet:
         self._sent = 0
         self._moved = asyncio.get_running_loop().time()
         transport.set_write_buffer_limits(high=HIGH, low=LOW)
-        _bound(transport)
+        self._sock = _bound(transport)
 
     def begin(self, writer: AbstractStreamWriter) -> None:
         """The headers are out: `writer` tells from now on when the buffer has drained."""
@@ -74,16 +79,41 @@ class Outlet:
         self._sent = self._written - waiting
         return now - self._moved
 
+    @property
+    def vanished(self) -> bool:
+        """True if the peer's kernel does not answer: the cable is pulled, the radio off."""
+        if self._sock is None:
+            return False
+        return silent(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE))
+
     def abort(self) -> None:
         """Drop the connection and everything unsent."""
         self._transport.abort()
 
 
-def _bound(transport: asyncio.Transport) -> None:
+def silent(info: bytes) -> bool:
+    """Whether Linux's `struct tcp_info` speaks of a peer that is gone.
+
+    A peer that lives but does not read is probed ever more rarely, and has 30 s: of its kind are
+    those for whom something waits although all that was sent is acknowledged.
+    """
+    if len(info) < _INFO_SIZE:  # a kernel before 4.6
+        return False
+    (unacknowledged,) = struct.unpack_from("I", info, 24)
+    (since_answer_ms,) = struct.unpack_from("I", info, 56)
+    (unsent,) = struct.unpack_from("I", info, 144)
+    return bool(since_answer_ms > SILENT_MS and (unacknowledged or not unsent))
+
+
+def _bound(transport: asyncio.Transport) -> asyncio.trsock.TransportSocket | None:
     """Bound what the kernel holds for a client that does not read, and for how long."""
-    sock = transport.get_extra_info("socket")
+    sock: asyncio.trsock.TransportSocket | None = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
+        return None
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S)
+    return sock

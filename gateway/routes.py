@@ -1,6 +1,7 @@
 """The answers to `/api/...`."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ class Api:
     async def _gaps(
         self, device: str, since: int, until: int, *, points: Sequence[Sequence[Any]]
     ) -> list[list[Any]]:
-        """Losses recorded within the times, each between the points around that moment."""
+        """Losses recorded within the times: from the point before each to when it was recorded."""
         if self._gateway.device(device) is None:
             return []
         losses = await self._gateway.losses(device, before=None, limit=LOSSES)
@@ -97,8 +98,8 @@ class Api:
         gaps = []
         for loss in reversed(losses):
             if since <= loss.t < until:
-                before = max((t for t in times if t <= loss.t), default=since)
-                gaps.append([before, loss.t, loss.reason])
+                at = bisect_right(times, loss.t)
+                gaps.append([times[at - 1] if at else since, loss.t, loss.reason])
         return gaps
 
     async def summaries(self, request: web.Request) -> web.Response:

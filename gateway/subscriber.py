@@ -199,7 +199,8 @@ class Subscriber:
             self.beat()
 
     def _check(self) -> None:
-        if self.outlet.idle_for() >= self._limits.stalled:
+        stalled = self.outlet.idle_for() >= self._limits.stalled
+        if not self.gone and (stalled or self.outlet.vanished):
             self.cut()
 
     async def _pause(self) -> None:

@@ -17,6 +17,8 @@ from tests.sse_parser import Event, Parser
 
 NOW = 1_732_380_000_000
 EPOCH = "k3f9a2c1"
+PATIENCE = 10
+"""Seconds after which a test that waits in vain gives up."""
 
 
 def summary(seq: int, *, device: str = "d1", metric: str = "m", window: str = "10s", **more: Any):
@@ -133,14 +135,16 @@ class Client:
         headers: Mapping[str, str] | None = None,
         method: str = "GET",
         version: str = "1.1",
-        receive_buffer: int | None = None,
+        paused: bool = False,
     ) -> "Client":
         sock = socket.socket()
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if paused:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=2**16)
+        if paused:
+            writer.transport.pause_reading()
         client = cls(reader, writer)
         lines = [f"{method} /events{query} HTTP/{version}", "Host: localhost"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -169,12 +173,13 @@ class Client:
 
     async def next(self) -> Event:
         """The next event. Raises EOFError once the stream is over."""
-        if not self.headers:
-            await self.head()
-        while not self._events:
-            if self.ended:
-                raise EOFError
-            await self._more()
+        async with asyncio.timeout(PATIENCE):
+            if not self.headers:
+                await self.head()
+            while not self._events:
+                if self.ended:
+                    raise EOFError
+                await self._more()
         return self._events.pop(0)
 
     async def take(self, count: int) -> list[Event]:
@@ -195,6 +200,10 @@ class Client:
                 found.append(await self.next())
             except EOFError:
                 return found
+
+    def resume(self) -> None:
+        """Begin to read what a client that was opened `paused` was sent."""
+        self.writer.transport.resume_reading()
 
     async def close(self) -> None:
         self.writer.close()

@@ -17,7 +17,7 @@ MAX_SEQ = 2**63 - 1
 
 _LINE_ENDS = re.compile("\r\n|\r|\n")
 _UNSAFE = str.maketrans("", "", "\r\n\0")
-_ID = re.compile(r"([a-z0-9][a-z0-9-]*)-(0|[1-9][0-9]{0,18})", re.ASCII)
+_ID = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)-(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class Cursor(NamedTuple):
