@@ -79,9 +79,7 @@ def is_list(item: Check) -> Check:
 
 
 def is_map(name: Check, item: Check) -> Check:
-    return lambda value: (
-        type(value) is dict and all(name(k) and item(v) for k, v in value.items())
-    )
+    return lambda value: type(value) is dict and all(name(k) and item(v) for k, v in value.items())
 
 
 def is_sid(value: Any) -> bool:
@@ -211,9 +209,7 @@ class Data(Message):
     t0: int = key(3, is_uint)
     step: Any = key(4, is_any, None)
     columns: list[Any] = key(5, is_list(is_any))
-    valid: dict[int, bytes] | None = key(
-        6, is_map(is_uint, lambda v: type(v) is bytes), None
-    )
+    valid: dict[int, bytes] | None = key(6, is_map(is_uint, lambda v: type(v) is bytes), None)
     clock: Any = key(7, is_clock, None)
 
 
