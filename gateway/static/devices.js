@@ -4,11 +4,12 @@ import { byName, position, setText, stamp } from "./dom.js";
 import { ago, count, dateTime, number } from "./format.js";
 import { absence, showPresence } from "./presence.js";
 
+const LOSSES = { 0: "not declared by the device", 1: "its queue overflowed" };
 const LISTED = 20; // the API lists the newest so many
 
 function lossText({ from, to, reason, readings, t }) {
   const amount = readings === null ? "unknown number of readings" : `${count(readings)} readings`;
-  return `${dateTime(t)}: ${amount}, messages ${from} to ${to} (${reason})`;
+  return `${dateTime(t)}: ${amount}, messages ${from} to ${to}, ${LOSSES[reason] ?? `reason ${reason}`}`;
 }
 
 function gapCount(listed) {
