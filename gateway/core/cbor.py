@@ -175,11 +175,13 @@ def _check(value: Any, depth: int, tags: _Tags) -> None:
         _check(value.value, depth, tags)
     elif kind in (list, tuple):
         _check_depth(depth)
-        _check_all(value, depth, tags)
+        if value:
+            _check_all(value, depth, tags)
     elif kind in (dict, cbor2.frozendict):
         _check_depth(depth)
-        _check_keys(value, depth, tags)
-        _check_all(value.values(), depth, tags)
+        if value:
+            _check_keys(value, depth, tags)
+            _check_all(value.values(), depth, tags)
     else:
         raise WireError("an undefined or unknown simple value")
 
