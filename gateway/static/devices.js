@@ -4,7 +4,13 @@ import { byName, position, setText, stamp } from "./dom.js";
 import { ago, count, dateTime, number } from "./format.js";
 import { absence, showPresence } from "./presence.js";
 
-const LOSSES = { 0: "not declared by the device", 1: "its queue overflowed" };
+// By the reason of a GAP; 0 was found by the gateway.
+const LOSSES = {
+  0: "not declared by the device",
+  1: "its queue overflowed",
+  2: "it restarted",
+  3: "too big to send",
+};
 const LISTED = 20; // the API lists the newest so many
 
 function lossText({ from, to, reason, readings, t }) {
