@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
+from gateway.core.readings import Batch
 from gateway.store.rows import (
     CommandRow,
     DeviceRow,
@@ -56,7 +57,11 @@ class Store(Protocol):
         """
 
     async def close(self) -> None:
-        """Finish what was begun, record a clean stop, give up the lock. Harmless if repeated."""
+        """Finish what was begun, record a clean stop, give up the lock. Harmless if repeated.
+
+        A StoreError says that the clean stop could not be recorded; the store is closed all the
+        same.
+        """
 
     async def events_after(
         self, after: int, limit: int, until: int | None = None
@@ -89,6 +94,9 @@ class Store(Protocol):
         Each is given once; empty pieces are left out. Readings of unknown time are found once
         their boot's clock is known, and then come as `Clock.MAPPED`. Memory is bounded.
         """
+
+    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[tuple[int, Batch]]:
+        """Journal row and readings of each message of that boot whose time is still unknown."""
 
     async def summaries(
         self,

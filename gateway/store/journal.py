@@ -16,7 +16,6 @@ import cbor2
 from gateway.core.cbor import decode as decode_map
 from gateway.core.columns import Layout, read_data
 from gateway.core.entry import Entry
-from gateway.core.facts import JournalRow
 from gateway.core.messages import BadBody, Data, Senml, parse
 from gateway.core.readings import Batch, Clock, Timebase
 from gateway.core.senml import read_senml
@@ -47,16 +46,6 @@ def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
     header = bytes([flags]) + cbor2.dumps(content)
     body = b"".join([e.message for e in entries])
     return header, body, checksum(header, body)
-
-
-def journal_row(
-    number: int, received: int, entries: Sequence[Entry], *, span: tuple[int, int] | None
-) -> JournalRow:
-    """The fact that holds a commit group. span: least and greatest known time of its readings."""
-    header, body, crc = pack(entries)
-    low, high = span or (None, None)
-    readings = sum(entry.readings for entry in entries)
-    return JournalRow(number, received, low, high, readings, header, crc, body)
 
 
 def _index(bases: dict[tuple[int, int, bytes], int], entry: Entry) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from gateway.core.columns import Layout
 from gateway.core.entry import Entry
-from gateway.core.readings import Batch, Clock, Column, Kind, SeriesKey
+from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey
 from gateway.errors import StoreCorrupt
 from gateway.store.catalogue import Catalogue
 from gateway.store.journal import decode, timebase, unpack
@@ -60,13 +60,41 @@ def journal_page(conn: sqlite3.Connection, first: int) -> Page:
 
 def readings_page(conn: sqlite3.Connection, first: int, query: Query) -> Page:
     """Readings (`Found`) that match, from journal row `first` on, in order of arrival."""
-    stretch = _stretch(conn, first, query)
     catalogue = Catalogue(conn)
 
     def find(row: int, header: bytes, body: bytes, crc: int) -> list[Found]:
         found = entries(row, header, body, crc)
         return list(_matches(row, found, catalogue, query))
 
+    return _scan(conn, first, query, find)
+
+
+def unplaced_page(conn: sqlite3.Connection, first: int, device: int, boot: bytes) -> Page:
+    """(row, Batch) of each message of that boot whose time is unknown, from row `first` on."""
+    catalogue = Catalogue(conn)
+    streams = {
+        number for (number,) in conn.execute("SELECT id FROM stream WHERE device = ?", (device,))
+    }
+
+    def find(row: int, header: bytes, body: bytes, crc: int) -> list[tuple[int, Batch]]:
+        found = (
+            decode(entry, catalogue)
+            for entry in entries(row, header, body, crc)
+            if entry.readings and entry.boot == boot and entry.stream in streams
+        )
+        return [(row, batch) for batch in found if batch.clock is Clock.UNKNOWN]
+
+    return _scan(conn, first, Query(since=INT64_MAX, until=-INT64_MAX, series=None), find)
+
+
+def _scan(
+    conn: sqlite3.Connection,
+    first: int,
+    query: Query,
+    find: Callable[[int, bytes, bytes, int], list[T]],
+) -> Page:
+    """Look through the rows whose times overlap or are unknown."""
+    stretch = _stretch(conn, first, query)
     sql = """SELECT id, readings, header, body, crc FROM journal WHERE id >= ? AND id < ?
         AND ((t_max_ns >= ? AND t_min_ns < ?) OR unknown_time) ORDER BY id LIMIT ?"""
     values = (*stretch, query.since, query.until, PAGE_ROWS)
@@ -82,7 +110,7 @@ def _stretch(conn: sqlite3.Connection, first: int, query: Query) -> tuple[int, i
         block = found[0]
         return max(first, block << BLOCK_BITS), (block + 1) << BLOCK_BITS
     (last,) = conn.execute("SELECT coalesce(max(block), -1) FROM span").fetchone()
-    return max(first, (last + 1) << BLOCK_BITS), 2**63 - 1
+    return max(first, (last + 1) << BLOCK_BITS), INT64_MAX
 
 
 def _go_on(conn: sqlite3.Connection, end: int) -> int | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
+from gateway.core.readings import Batch
 from gateway.errors import StoreUnavailable
 from gateway.store import queries
 from gateway.store.connect import (
@@ -21,7 +22,14 @@ from gateway.store.connect import (
 from gateway.store.migrations import migrate
 from gateway.store.opening import load
 from gateway.store.prune import prune
-from gateway.store.reading import Page, Query, choose_series, journal_page, readings_page
+from gateway.store.reading import (
+    Page,
+    Query,
+    choose_series,
+    journal_page,
+    readings_page,
+    unplaced_page,
+)
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
 from gateway.store.statements import write
 
@@ -35,6 +43,7 @@ LOCK_NAME = "gateway.lock"
 class SqliteStore:
     """`Store` in the file `path`; the writer's lock is `gateway.lock` beside it.
 
+    Reads work without `open`, beside another process that writes.
     durability: "full" syncs every commit; "relaxed" may lose the newest commits in a power cut.
     """
 
@@ -55,9 +64,11 @@ class SqliteStore:
         return await self._write(self._open)
 
     async def commit(self, facts: Sequence[Fact]) -> None:
+        self._refuse_if(closed=self._closed)
         await self._write(self._commit, lambda conn: write(conn, facts))
 
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:
+        self._refuse_if(closed=self._closed)
         return await self._write(self._commit, lambda conn: prune(conn, now_ms, replay_ms))
 
     async def close(self) -> None:
@@ -78,6 +89,10 @@ class SqliteStore:
         with translated(self.path):
             return await loop.run_in_executor(self._writing, lambda: work(*args, **kwargs))
 
+    def _refuse_if(self, *, closed: bool) -> None:
+        if closed:
+            raise StoreUnavailable(f"{self.path} is closed")
+
     def _open(self) -> Opened:
         self._lock.take()
         try:
@@ -95,7 +110,7 @@ class SqliteStore:
         """One transaction. After an error, even one in COMMIT, the connection can be used again."""
         conn = self._writer
         if conn is None:
-            raise StoreUnavailable(f"{self.path} is not open")
+            raise StoreUnavailable(f"{self.path} is not open for writing")
         conn.execute("BEGIN IMMEDIATE")
         try:
             result = change(conn)
@@ -126,6 +141,7 @@ class SqliteStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
+        self._refuse_if(closed=self._closed)
         loop = asyncio.get_running_loop()
         with translated(self.path):
             return await loop.run_in_executor(
@@ -174,6 +190,13 @@ class SqliteStore:
             page = await self._read(readings_page, page.next, query)
             for found in page.items:
                 yield found
+
+    async def unplaced(self, device: int, boot: bytes) -> AsyncIterator[tuple[int, Batch]]:
+        page = Page((), 0)
+        while page.next is not None:
+            page = await self._read(unplaced_page, page.next, device, boot)
+            for item in page.items:
+                yield item
 
     async def summaries(
         self,

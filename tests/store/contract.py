@@ -90,6 +90,10 @@ class StoreContract:
         await store.open()
         await store.close()
         await store.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.event_bounds()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.commit([event(1)])
 
     async def test_a_commit_before_open_is_refused(self, new_store: Any) -> None:
         store = new_store()
@@ -330,6 +334,18 @@ class StoreContract:
         assert await gathered(store, series=[1], until_ns=NOW * NS_PER_MS) == [
             (1, Clock.MAPPED, [offset + 5000 * NS_PER_MS], [0.07])
         ]
+
+    async def test_what_is_unplaced_is_found_by_its_boot(self, store: Store) -> None:
+        other = bytes(8)
+        await store.commit([*world(), *world("shed-2", 2)])
+        for i in range(1, 600):
+            near = entry(i, 5, [i % 300], clock=Clock.UNKNOWN, boot=BOOT if i % 300 == 1 else other)
+            far = entry(i, 5, [0], clock=Clock.UNKNOWN, boot=BOOT, stream=2)
+            await store.commit([row(i, near, far)])
+        found = [(at, batch.columns[0].v.tolist()) async for at, batch in store.unplaced(1, BOOT)]
+        assert found == [(1, [0.01]), (301, [0.01])]
+        await store.commit([f.BootSeen(1, BOOT.hex(), 10**18, None, NOW)])
+        assert [item async for item in store.unplaced(1, BOOT)] == []
 
     async def test_a_device_that_speaks_for_others(self, store: Store) -> None:
         pack = [{-2: "shed-2/temperature", -3: NOW // 1000, -4: "Cel", 2: 21.5}, {0: "", 2: 21.75}]

@@ -12,7 +12,7 @@ from gateway.core.columns import Field, Layout, layout_to_json
 from gateway.core.entry import Entry
 from gateway.core.messages import Data, Gap, Senml, to_map
 from gateway.core.readings import NS_PER_MS, Clock, Kind
-from gateway.store.journal import journal_row
+from gateway.store.journal import pack
 
 HOUR = 3_600_000
 NOW = 1_700_000_000_000
@@ -133,3 +133,13 @@ def made(series: int, t0: int, *, window: str = "10s", rev: int = 1) -> f.Summar
 def order(number: int, state: str = "queued", **changes: Any) -> f.CommandPut:
     made = f.CommandPut(number, 1, None, '"relay"', '{"on":true}', 0, None, state, None, None, NOW)
     return made._replace(**changes)
+
+
+def journal_row(
+    number: int, received: int, entries: Sequence[Entry], *, span: tuple[int, int] | None
+) -> f.JournalRow:
+    """The fact that holds a commit group. span: least and greatest known time of its readings."""
+    header, body, crc = pack(entries)
+    low, high = span or (None, None)
+    readings = sum(entry.readings for entry in entries)
+    return f.JournalRow(number, received, low, high, readings, header, crc, body)

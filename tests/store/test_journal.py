@@ -11,7 +11,7 @@ from gateway.core.entry import Entry
 from gateway.core.messages import Data, parse
 from gateway.core.readings import Clock, Timebase
 from gateway.errors import StoreCorrupt
-from gateway.store.journal import UNKNOWN_TIME, decode, journal_row, pack, unpack
+from gateway.store.journal import UNKNOWN_TIME, decode, pack, unpack
 from tests.store.samples import BOOT, LAYOUT, NOW, entry, gap_entry, senml_entry
 
 SEQ = st.integers(1, 2**53 - 1)
@@ -125,18 +125,6 @@ def test_messages_without_readings() -> None:
 def test_what_cannot_be_read_any_more_is_damage(broken: Entry) -> None:
     with pytest.raises(StoreCorrupt, match=f"message 1 of stream {broken.stream}"):
         decode(broken, Book())
-
-
-def test_a_row_says_what_it_holds() -> None:
-    fact = journal_row(7, NOW, [entry(1, 5, [1, 2]), gap_entry(2, 3)], span=(5, 9))
-    assert (fact.id, fact.received, fact.t_min_ns, fact.t_max_ns, fact.readings) == (
-        7,
-        NOW,
-        5,
-        9,
-        8,
-    )
-    assert journal_row(8, NOW, [gap_entry(2, 3)], span=None).t_min_ns is None
 
 
 def test_a_header_is_small() -> None:
