@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PORT   ?= 8080
 DATA   ?= ./demo-data
-CONFIG ?= config/gateway.toml
+CONFIG ?=
 URL    ?= ws://127.0.0.1:$(PORT)/link
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -24,8 +24,8 @@ help: ## show the targets
 demo: $(VENV)/.demo ## gateway, simulated devices and a broker, with a live page on PORT
 	@exec $(BIN)/gateway demo --port $(PORT) --data $(DATA)
 
-run: $(VENV)/.demo ## the gateway alone, with CONFIG
-	@exec $(BIN)/gateway run --config $(CONFIG)
+run: $(VENV)/.demo ## the gateway alone, with CONFIG=FILE, ./gateway.toml or defaults
+	@exec $(BIN)/gateway run $(if $(CONFIG),--config $(CONFIG))
 
 simulate: $(VENV)/.demo ## a dozen simulated devices for a gateway that runs, at URL
 	@exec $(BIN)/simulate fleet --url $(URL) --devices 12 --seed 1

@@ -1,12 +1,20 @@
 """The demo's parts: ports, the broker that is there, the configuration."""
 
 import json
+import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
 
+import psutil
 import pytest
 
 from gateway.commands import demo
+from gateway.commands.tail import own_url
 from gateway.config import load
 from gateway.errors import GatewayError
 
@@ -59,3 +67,52 @@ def test_the_configuration_names_the_broker(tmp_path):
     broker = demo.Broker([], "3.1.1", "")
     config = load(demo.write_config(tmp_path, 8081, 1234, broker), env={})
     assert (config.mqtt.url, config.mqtt.version) == ("mqtt://127.0.0.1:1234", "3.1.1")
+
+
+@pytest.fixture
+def started(tmp_path):
+    """`gateway demo` on a free port, once its page is there."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "gateway", "demo", "--port", "0", "--data", tmp_path / "d"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    yield process, tmp_path / "d"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def family(process):
+    parent = psutil.Process(process.pid)
+    return parent.children(recursive=True)
+
+
+def test_the_demo_ends_without_leaving_anything(started):
+    process, data = started
+    children = family(process)
+    assert len(children) >= 3
+    config = load(data / "gateway.toml", env={})
+    with urllib.request.urlopen(f"{own_url(config)}/healthz", timeout=10) as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(30) == 0
+    assert "Ended" in rest
+    assert not [child for child in children if child.is_running()]
+
+
+def test_the_demo_says_which_child_died(started):
+    process, data = started
+    children = family(process)
+    (gateway,) = [child for child in children if "run" in child.cmdline()]
+    gateway.kill()
+    rest = process.stdout.read()
+    assert process.wait(30) == 1
+    assert "The last lines of gateway:" in rest
+    assert f"error: gateway was killed by signal 9: its log is {data}/logs/gateway.log" in rest
+    assert "Traceback" not in rest
+    assert not [child for child in children if child.is_running()]
