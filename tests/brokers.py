@@ -158,7 +158,7 @@ class Script:
     """How the broker behaves; may be changed at any time.
 
     puback: the reason code for a message, None for silence, an exception to hang up.
-    delay: seconds before each PUBACK. hang_up: a reason code to send with DISCONNECT.
+    delay: seconds before each PUBACK. deaf: pings stay unanswered.
     """
 
     connack: int = 0
@@ -166,6 +166,7 @@ class Script:
     session_present: bool = False
     suback: int = 1
     delay: float = 0.0
+    deaf: bool = False
     puback: Callable[[Published], int | None] = lambda _: 0
 
 
@@ -292,7 +293,7 @@ class _Peer:
             self._subscribe(cursor)
         elif kind == PUBACK:
             self.broker.acknowledged.append(cursor.number(2))
-        elif kind == PINGREQ:
+        elif kind == PINGREQ and not self.broker.script.deaf:
             self.send(PINGRESP, 0, b"")
         elif kind == DISCONNECT:
             self.broker.goodbyes.append(body[0] if body else 0)

@@ -218,6 +218,18 @@ async def test_a_lost_connection_is_reported_once(version: str) -> None:
         assert not link.open
 
 
+async def test_a_broker_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.mqtt.link.KEEPALIVE_S", 1)
+    async with ScriptedBroker() as broker:
+        link, ear = await open_link(broker.url)
+        await asyncio.sleep(3)
+        assert link.open
+        broker.script.deaf = True
+        await until(lambda: ear.ends)
+        await asyncio.sleep(1.5)
+        assert ear.ends == [Closed(None, "the broker fell silent")]
+
+
 async def test_the_brokers_reason_is_reported() -> None:
     async with ScriptedBroker() as broker:
         _, ear = await open_link(broker.url)

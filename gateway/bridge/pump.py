@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 
 from gateway.bridge.feed import Feed
 from gateway.bridge.ground import Ground
@@ -71,7 +72,7 @@ class Pump:
             self._ground.post(OutboxDone(done=self._ground.clock().ms, id=row.id))
 
     def arrived(self, delivery: Delivery) -> None:
-        self.inbox.put(delivery)
+        self.inbox.put(replace(delivery, received=self._ground.clock().mono))
         if self.inbox.overflowed:
             self._stir.set()
 

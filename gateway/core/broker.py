@@ -121,13 +121,14 @@ class Outgoing:
 class Delivery:
     """A message that the broker delivered; it keeps it until `Link.acknowledge(mid)`.
 
-    received: nanoseconds of the monotonic clock; expiry_s: what was left of its expiry then.
+    expiry_s: what was left of its expiry. received: nanoseconds of the monotonic clock, noted by
+    whoever takes it from the link.
     """
 
     mid: int
     topic: str
     payload: bytes
-    received: int
+    received: int = 0
     retain: bool = False
     response_topic: str | None = None
     correlation: bytes | None = None

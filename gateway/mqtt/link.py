@@ -8,7 +8,6 @@ thread and keeps no queue here; all its callbacks come on the event loop.
 import asyncio
 import logging
 import struct
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -220,7 +219,6 @@ class PahoLink:
                 mid=message.mid if message.qos else 0,
                 topic=topic,
                 payload=bytes(message.payload),
-                received=time.monotonic_ns(),
                 retain=bool(message.retain),
                 response_topic=getattr(properties, "ResponseTopic", None),
                 correlation=getattr(properties, "CorrelationData", None),
