@@ -167,7 +167,7 @@ class Device:
                     self.reboot()
                 if not self.stopping:
                     await self._rest(self._pause(parting))
-                    self.counts.reconnects += parting.welcomed
+                    self.counts.reconnects += parting.welcomed and parting.code != CloseCode.DONE
         finally:
             for ws in self._held:
                 await ws.close()

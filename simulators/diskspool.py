@@ -115,8 +115,9 @@ class DiskSpool:
         for record, end in self._log.restore():
             self._apply(record, end)
             closed = record.op is Op.CLOSED
-        if self._log.size == 0:
-            self._rewrite(self.epoch, self._queue)
+        if self._ahead == 0:
+            # Empty, or cut before the first promise: nobody knows which numbers were used.
+            self.renew()
             return
         if not closed and not self._safe and self._ahead > self._queue.hi:
             skip = Record(Op.SKIP, self._ahead, _UNKNOWN, Loss.RESTART)

@@ -6,7 +6,8 @@ from simulators.clocks import true_now
 from simulators.device import Device
 from simulators.kinds.base import Kind
 
-AT_ONCE = 50
+AT_ONCE = 8
+BREATHER_S = 0.005
 
 
 class Feed:
@@ -32,7 +33,7 @@ class Feed:
             for draft in self.kind.take(self.device.clock):
                 self.device.offer(draft)
             self._restart()
-        wait = max(0, self.kind.due - true_now()) / 1e9
+        wait = max(BREATHER_S, (self.kind.due - true_now()) / 1e9)
         self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
 
     def _restart(self) -> None:

@@ -108,10 +108,18 @@ class Receiver:
         now = self._loop.time()
         while self._visit.flight and self._visit.flight[0][0] <= ack.committed:
             self._device.tally.latencies.append(now - self._visit.flight.popleft()[1])
-        self._device.counts.rejected += len(ack.rejects or ())
+        for seq, _ in ack.rejects or ():
+            self._rejected(seq)
         self._free(min(ack.committed, self._visit.session.next - 1))
         self._visit.uploaded = True
         self._device.wake.set()
+
+    def _rejected(self, seq: int) -> None:
+        counts, entry = self._device.counts, self._device.spool.after(seq - 1)
+        counts.rejected += 1
+        if entry is not None and entry.seq == seq:
+            counts.rejected_readings += entry.readings
+            counts.acknowledged_readings -= entry.readings
 
     def _free(self, committed: int) -> None:
         counts = self._device.counts

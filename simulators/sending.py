@@ -52,8 +52,8 @@ class Sender:
                     return Parting(None, REBOOTS, nap_s=1.0)
                 if (parting := self._leaving()) is not None:
                     return await self._leave(*parting)
-            elif device.stopping:
-                return Parting(CloseCode.DONE, "stopped")
+            elif device.stopping and self._visit.session.state is not State.PARTED:
+                return await self._leave(Bye(reason=BYE_DONE), Parting(CloseCode.DONE, "stopped"))
             try:
                 async with asyncio.timeout_at(sync_at):
                     await device.wake.wait()

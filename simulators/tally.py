@@ -18,10 +18,12 @@ class Counts:
     resent: int = 0
     acknowledged: int = 0
     acknowledged_readings: int = 0
+    """Of acknowledged messages that were not rejected."""
     lost: int = 0
     """Numbers that a GAP declared lost, as far as the gateway has acknowledged the GAP."""
     lost_readings: int = 0
     rejected: int = 0
+    rejected_readings: int = 0
     reconnects: int = 0
     refused: int = 0
     """WELCOMEs that made the device begin a new epoch."""

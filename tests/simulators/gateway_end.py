@@ -68,6 +68,7 @@ class GatewayEnd:
         self.committed: list[tuple[str, bytes, Message]] = []
         self.duplicates: list[int] = []
         self.refuse_next = 0
+        self.before_welcome: Any = lambda: None
         self.close_with: int | None = None
         self.errors: list[ProtocolError] = []
         self._news = asyncio.Condition()
@@ -108,6 +109,8 @@ class GatewayEnd:
         if self.close_with is not None:
             await call.say(Error(code=self.close_with, text="as scripted", retry_ms=None))
             await ws.close(code=self.close_with)
+            async with self._news:
+                self._news.notify_all()
             return ws
         async for frame in ws:
             if frame.type is not WSMsgType.BINARY:
@@ -164,6 +167,8 @@ class GatewayEnd:
 
     async def _welcome(self, call: Call, hello: Hello) -> None:
         call.hellos.append(hello)
+        self.before_welcome()
+        self.before_welcome = lambda: None
         key = (hello.device, hello.epoch)
         state = 0
         if self.refuse_next:
