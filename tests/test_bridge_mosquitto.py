@@ -1,6 +1,7 @@
 """The bridge against a real Mosquitto."""
 
 import asyncio
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from tests.brokers import Mosquitto, certificates, mosquitto, password_lines, un
 from tests.upstream import BASE, Site
 
 BOTH = pytest.mark.parametrize("version", ["5", "3.1.1"])
+
+
+NUMBERS = count()
 
 
 class Watcher:
@@ -25,7 +29,7 @@ class Watcher:
         watcher = cls()
         settings = Connecting(
             address=parse_url(f"mqtt://127.0.0.1:{broker.port}"),
-            client_id="watcher",
+            client_id=f"watcher-{next(NUMBERS)}",
             version="5",
             will=Outgoing(topic="watcher", payload=b""),
         )
