@@ -8,7 +8,7 @@ CONFIG ?=
 URL    ?= ws://127.0.0.1:$(PORT)/link
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # program:Debian package
 TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium \

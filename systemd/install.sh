@@ -45,7 +45,7 @@ check_machine() {
 install_program() {
   echo "Installing the program into $venv …"
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$source_dir"
+  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --upgrade "$source_dir"
   ln -sfn "$venv/bin/gateway" /usr/local/bin/gateway
 }
 
