@@ -126,7 +126,7 @@ def poison(device: Device, rng: random.Random) -> Draft:
                 replace(good, columns=[cbor2.CBORTag(68, bytes(4))] * fields),
                 replace(good, columns=[float("inf")] * fields),
                 replace(good, columns=[cbor2.CBORTag(69, bytes(3))] * fields),
-                replace(good, t0=9_000_000_000_000),
+                replace(good, t0=2**62),
             )
         )
     )

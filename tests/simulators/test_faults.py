@@ -59,7 +59,7 @@ async def test_duplicates_reach_the_gateway_and_change_nothing(make, end):
 
 
 async def test_broken_bytes_end_the_connection_with_4500(make, end):
-    device = await play(make, end, broken=0.05)
+    device = await play(make, end, broken=0.2)
     assert {error.close_code for error in end.errors} == {4500}
     assert values(end) == [float(v) for v in range(N)]
     assert device.counts.reconnects == len(end.errors)
