@@ -129,14 +129,11 @@ class Children:
         return [child for child in self._all if child.process.poll() is not None]
 
     def end(self) -> None:
-        """End all groups, the last started first: SIGTERM, and SIGKILL for what is left."""
+        """End all groups one by one, the last started first: SIGTERM, then SIGKILL."""
         for child in reversed(self._all):
             _signal_group(child, signal.SIGTERM)
-        end = time.monotonic() + _PATIENCE_S
-        for child in reversed(self._all):
             with suppress(subprocess.TimeoutExpired):  # killed below
-                child.process.wait(max(0.0, end - time.monotonic()))
-        for child in self._all:
+                child.process.wait(_PATIENCE_S)
             _signal_group(child, signal.SIGKILL)
             child.process.wait()
         self._all.clear()
