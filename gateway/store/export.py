@@ -9,11 +9,12 @@ import importlib
 import io
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core.readings import Batch, Clock, Column, Kind
@@ -23,7 +24,7 @@ from gateway.store.connect import open_reader, translated
 from gateway.store.journal import decode
 from gateway.store.reading import entries
 
-ROW_GROUP = 100_000
+ROW_GROUP = 50_000
 _COLUMNS = ("dev", "m", "u", "t", "v", "raw", "boot")
 
 
@@ -148,9 +149,9 @@ def to_parquet(source: Iterable[Piece], out: BinaryIO) -> int:
     count = 0
     with parquet.ParquetWriter(out, schema) as writer:
         for group in _groups(source):
-            batch = [_arrow_batch(arrow, piece, schema) for piece in group]
-            table = arrow.Table.from_batches(batch, schema)
-            writer.write_table(table, row_group_size=ROW_GROUP)
+            arrays = map(arrow.array, _parquet_columns(group), schema.types)
+            table = arrow.Table.from_arrays(list(arrays), schema=schema)
+            writer.write_table(table)
             count += table.num_rows
     return count
 
@@ -175,24 +176,30 @@ def _groups(source: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield group
 
 
-def _arrow_batch(arrow: Any, piece: Piece, schema: Any) -> Any:
-    n = len(piece.t)
-    number = None if piece.kind is Kind.TEXT else piece.v.astype("float64")
-    columns = (
-        [piece.device] * n,
-        [piece.metric] * n,
-        [piece.unit] * n,
-        piece.t if piece.known else None,
-        number,
-        piece.v if number is None else None,
-        None if piece.known else piece.t,
-        None if piece.known else [piece.boot] * n,
+def _parquet_columns(group: Sequence[Piece]) -> Iterator[list[Any] | NDArray[Any]]:
+    """The columns of `to_parquet` over all pieces; None where there is no value."""
+    lengths = [len(piece.t) for piece in group]
+    for names in (
+        [piece.device for piece in group],
+        [piece.metric for piece in group],
+        [piece.unit for piece in group],
+    ):
+        yield np.repeat(np.array(names, np.object_), lengths)
+    yield _joined((piece.t if piece.known else None, len(piece.t)) for piece in group)
+    yield _joined(
+        (None if piece.kind is Kind.TEXT else piece.v.astype(np.float64), len(piece.t))
+        for piece in group
     )
-    arrays = [
-        arrow.nulls(n, field.type) if column is None else arrow.array(column, type=field.type)
-        for column, field in zip(columns, schema, strict=True)
-    ]
-    return arrow.record_batch(arrays, schema=schema)
+    yield _joined((piece.v if piece.kind is Kind.TEXT else None, len(piece.t)) for piece in group)
+    yield _joined((None if piece.known else piece.t, len(piece.t)) for piece in group)
+    yield np.repeat(np.array([piece.boot or None for piece in group], np.object_), lengths)
+
+
+def _joined(parts: Iterable[tuple[NDArray[Any] | None, int]]) -> list[Any]:
+    joined: list[Any] = []
+    for values, n in parts:
+        joined += [None] * n if values is None else values.tolist()
+    return joined
 
 
 FORMATS: Mapping[str, Callable[[Iterable[Piece], BinaryIO], int]] = {
