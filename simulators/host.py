@@ -107,7 +107,9 @@ class Host:
         seen = temperatures() if self.sensors else {}
         values += [seen.get(name, float("nan")) for name in self.sensors]
         columns = [column([v], f) for v, f in zip(values, self.fields, strict=True)]
-        message = Data(seq=UNNUMBERED, sid=self._sid, t0=t, columns=columns, clock=0)
+        message = Data(
+            seq=UNNUMBERED, sid=self._sid, t0=t, step=None, columns=columns, valid=None, clock=0
+        )
         return Draft(message, sum(v == v for v in values))  # noqa: PLR0124
 
     def started(self) -> Draft:

@@ -59,7 +59,7 @@ class Receiver:
 
     async def _complain(self, error: ProtocolError) -> None:
         with suppress(SessionError, ClientError, ConnectionError):
-            await self._visit.say(Error(code=int(error.close_code), text=error.text))
+            await self._visit.say(Error(code=int(error.close_code), text=error.text, retry_ms=None))
             await self._visit.ws.close(code=int(error.close_code))
 
     async def _take(self, message: Message | None) -> None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from simulators.visit import Visit
 
 BYE_DONE, BYE_SLEEP, BYE_RESTART = 0, 1, 2
+_DONE = (Bye(reason=BYE_DONE, sleep_ms=None), Parting(CloseCode.DONE, "stopped"))
+_RESTART = (
+    Bye(reason=BYE_RESTART, sleep_ms=None),
+    Parting(CloseCode.DONE, REBOOTS, nap_s=1.0),
+)
 
 
 class Sender:
@@ -53,14 +58,15 @@ class Sender:
                 if (parting := self._leaving()) is not None:
                     return await self._leave(*parting)
             elif device.stopping and self._visit.session.state is not State.PARTED:
-                return await self._leave(Bye(reason=BYE_DONE), Parting(CloseCode.DONE, "stopped"))
+                return await self._leave(*_DONE)
             try:
                 async with asyncio.timeout_at(sync_at):
                     await device.wake.wait()
             except TimeoutError:
                 sync_at += device.link.timesync_s
                 if self._visit.session.state is State.LIVE:
-                    await self._visit.say(Timesync(t1=device.clock.mono_ms(true_now())))
+                    mono = device.clock.mono_ms(true_now())
+                    await self._visit.say(Timesync(t1=mono, t2=None, t3=None))
 
     async def _pump(self) -> Parting | None:
         """Send all that may be sent now; a fault on demand may end the connection."""
@@ -89,9 +95,9 @@ class Sender:
         """Whether it is time to say BYE, and what follows it."""
         device = self._device
         if device.stopping:
-            return Bye(reason=BYE_DONE), Parting(CloseCode.DONE, "stopped")
+            return _DONE
         if device.reboot_after is not None and self._visit.session.next > device.reboot_after:
-            return Bye(reason=BYE_RESTART), Parting(CloseCode.DONE, REBOOTS, nap_s=1.0)
+            return _RESTART
         nap = device.body.nap_s
         if nap is not None and self._visit.uploaded and device.spool.lo > device.spool.hi:
             bye = Bye(reason=BYE_SLEEP, sleep_ms=round(nap * 1000))

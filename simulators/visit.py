@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from simulators.device import Device
 
 VERSION = [1, 0]
+MOST_BYTES = 1024
+"""The largest message that a device takes."""
 
 
 class Visit:
@@ -34,7 +36,7 @@ class Visit:
         self.ws = ws
         self.session = Session(Role.DEVICE)
         self.welcome: Welcome | None = None
-        self.error = Error(code=0)
+        self.error = Error(code=0, text=None, retry_ms=None)
         self.flight: deque[tuple[int, float]] = deque()
         """Numbers sent and when, in seconds of the loop's clock, until they are acknowledged."""
         self.listed: set[int] = set()
@@ -73,6 +75,9 @@ class Visit:
         self.listed = device.spool.sids & device.body.schemas.keys()
         return Hello(
             version=VERSION,
+            max_message=MOST_BYTES,
+            capabilities=0,
+            token=None,
             device=device.name,
             epoch=device.spool.epoch,
             lo=device.spool.lo,

@@ -62,7 +62,7 @@ async def test_broken_bytes_end_the_connection_with_4500(make, end):
     device = await play(make, end, broken=0.2)
     assert {error.close_code for error in end.errors} == {4500}
     assert values(end) == [float(v) for v in range(N)]
-    assert device.counts.reconnects == len(end.errors)
+    assert 1 <= device.counts.reconnects <= len(end.errors)
 
 
 async def test_takeover_leaves_the_old_socket_open(make, end):
