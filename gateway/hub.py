@@ -127,6 +127,8 @@ class Hub:
             if writer is not None:
                 outlet.begin(writer)
                 await self._stream(subscriber, request, full=full)
+        except ConnectionError:  # gone before the headers were written
+            return response
         finally:
             self._subscribers.discard(subscriber)
             self._left.set()

@@ -34,6 +34,7 @@ class Outlet:
         self.chunked = chunked
         self._transport = transport
         self._writer: AbstractStreamWriter | None = None
+        self._draining: asyncio.Task[None] | None = None
         self._written = 0
         self._sent = 0
         self._moved = asyncio.get_running_loop().time()
@@ -66,9 +67,9 @@ class Outlet:
         await asyncio.sleep(0)
         if self._writer is None or self.closed:
             return
-        with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(seconds):
-                await self._writer.drain()
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(_drain(self._writer), name="event stream drains")
+        await asyncio.wait({self._draining}, timeout=seconds)
 
     def idle_for(self) -> float:
         """For how many seconds the client has taken nothing although something waited for it."""
@@ -89,6 +90,12 @@ class Outlet:
     def abort(self) -> None:
         """Drop the connection and everything unsent."""
         self._transport.abort()
+
+
+async def _drain(writer: AbstractStreamWriter) -> None:
+    """Must never be cancelled: aiohttp would give its cancelled future to whoever drains next."""
+    with suppress(ConnectionError):
+        await writer.drain()
 
 
 def silent(info: bytes) -> bool:

@@ -16,7 +16,7 @@ class EventLog(Protocol):
     """The durable log behind the stream. Raises StoreError."""
 
     async def events_after(
-        self, after: int, limit: int, until: int | None = None
+        self, after: int, limit: int, *, until: int | None = None
     ) -> list[EventLogged]:
         """Events with `after` < id <= `until`, ascending, at most `limit`."""
         ...
@@ -25,7 +25,7 @@ class EventLog(Protocol):
         """The oldest and the newest id; 0, 0 if the log is empty."""
         ...
 
-    async def event_since(self, t_ms: int, /) -> int:
+    async def event_since(self, t_ms: int) -> int:
         """The id of the last event before that time, 0 if there is none."""
         ...
 
@@ -103,7 +103,7 @@ class Replay:
 
     async def _page(self, after: int, head: int) -> Sequence[EventLogged]:
         async with self._reading:
-            page = await self._log.events_after(after, self._limits.replay_page, head)
+            page = await self._log.events_after(after, self._limits.replay_page, until=head)
             oldest = await self.oldest(head)
         if after + 1 < oldest:  # removed while the page was read
             raise Refused("too_old")

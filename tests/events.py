@@ -49,7 +49,7 @@ class MemoryLog:
         self.at_once = 0
         self.most_at_once = 0
 
-    async def events_after(self, after: int, limit: int, until: int | None = None):
+    async def events_after(self, after: int, limit: int, *, until: int | None = None):
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         if self.delay:
@@ -63,7 +63,7 @@ class MemoryLog:
             await asyncio.sleep(0)
         return (self.events[0].id, self.events[-1].id) if self.events else (0, 0)
 
-    async def event_since(self, t_ms: int, /) -> int:
+    async def event_since(self, t_ms: int) -> int:
         return max((e.id for e in self.events if e.t < t_ms), default=0)
 
 

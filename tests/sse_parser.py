@@ -6,8 +6,12 @@ raise, since the gateway must never send them.
 
 import codecs
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
+
+
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Event:
 
     @property
     def seq(self) -> int:
-        return int(self.id.rpartition("-")[2])
+        """The number within the id; 0 before the first id."""
+        return int(self.id.rpartition("-")[2] or 0)
 
 
 class Parser:
@@ -43,19 +48,15 @@ class Parser:
         self._id: str | None = None
 
     def feed(self, data: bytes) -> list[Event]:
-        found = []
-        for char in self._decode(data):
-            after_cr, self._after_cr = self._after_cr, char == "\r"
-            if char == "\n" and after_cr:
-                continue
-            if char in "\r\n":
-                line, self._text = self._text, ""
-                event = self._line(line)
-                if event:
-                    found.append(event)
-            else:
-                self._text += char
-        return found
+        text = self._decode(data)
+        if self._after_cr:
+            text = text.removeprefix("\n") if text else text
+        if text:
+            self._after_cr = text.endswith("\r")
+        elif data == b"\n":
+            self._after_cr = False
+        *lines, self._text = _LINE_END.split(self._text + text)
+        return [event for line in lines if (event := self._line(line))]
 
     def _line(self, line: str) -> Event | None:
         if not line:

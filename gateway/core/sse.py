@@ -57,8 +57,11 @@ def render(event: str, data: str, *, ident: str | None = None, retry: int | None
 
 
 def opening(retry: int) -> bytes:
-    """The first bytes of a stream: a comment and the reconnection time in milliseconds."""
-    return OPENING + b"retry: %d\n\n" % retry
+    """The first bytes of a stream: a comment and the reconnection time in milliseconds.
+
+    The block goes on with the first event: some clients take a block without data for an event.
+    """
+    return OPENING + b"retry: %d\n" % retry
 
 
 def frame(data: bytes, *, chunked: bool = True) -> bytes:
