@@ -3,6 +3,7 @@
 import asyncio
 import random
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,31 +85,46 @@ def own_url(config: Config) -> str:
     return f"{scheme}://{host}:{config.listen.port}"
 
 
+@dataclass(slots=True)
+class Place:
+    """Where in the stream we are, and how long the server wants us to stay away after a break."""
+
+    cursor: str | None = None
+    pause_s: float = 1.0
+
+
 async def follow(url: str, query: list[tuple[str, str]], *, trust: Path | None) -> None:
     """Print events for ever; after a break go on behind the last one that was received."""
-    cursor: str | None = None
-    pause_s = 1.0
+    place = Place()
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE_S)
     async with aiohttp.ClientSession(
         url, timeout=timeout, read_bufsize=_MAX_LINE, connector=_connector(trust)
     ) as session:
         while True:
-            try:
-                headers = {"Last-Event-ID": cursor} if cursor else {}
-                async with session.get("/events", params=query, headers=headers) as response:
-                    await _require_stream(response)
-                    assembly = Assembly()
-                    async for raw in response.content:
-                        event = assembly.add(raw.decode("utf-8", "replace").rstrip("\r\n"))
-                        if event is not None:
-                            cursor, pause_s = event.id or cursor, event.retry_s or pause_s
-                            _show(event)
-                problem = "the stream ended"
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                problem = str(error) or "no answer"
-            wait_s = min(pause_s, _MAX_RETRY_S) * random.uniform(0.8, 1.2)  # noqa: S311
+            problem = await _listen(session, query, place)
+            wait_s = min(place.pause_s, _MAX_RETRY_S) * random.uniform(0.8, 1.2)  # noqa: S311
             click.echo(f"({problem}; connecting again in {wait_s:.0f} s)", err=True)
             await asyncio.sleep(wait_s)
+
+
+async def _listen(
+    session: aiohttp.ClientSession, query: list[tuple[str, str]], place: Place
+) -> str:
+    """Print what one connection brings; give the reason why it ended."""
+    headers = {"Last-Event-ID": place.cursor} if place.cursor else {}
+    try:
+        async with session.get("/events", params=query, headers=headers) as response:
+            await _require_stream(response)
+            assembly = Assembly()
+            async for line in response.content:
+                event = assembly.add(line.decode("utf-8", "replace").rstrip("\r\n"))
+                if event is not None:
+                    place.cursor = event.id or place.cursor
+                    place.pause_s = event.retry_s or place.pause_s
+                    _show(event)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return str(error) or "no answer"
+    return "the stream ended"
 
 
 def _connector(trust: Path | None) -> aiohttp.TCPConnector:
