@@ -7,6 +7,7 @@ framed bytes among clients.
 import asyncio
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 from contextlib import suppress
 
 from aiohttp.abc import AbstractStreamWriter
@@ -112,9 +113,9 @@ def silent(info: bytes) -> bool:
     return bool(since_answer_ms > SILENT_MS and (unacknowledged or not unsent))
 
 
-def _bound(transport: asyncio.Transport) -> asyncio.trsock.TransportSocket | None:
+def _bound(transport: asyncio.Transport) -> TransportSocket | None:
     """Bound what the kernel holds for a client that does not read, and for how long."""
-    sock: asyncio.trsock.TransportSocket | None = transport.get_extra_info("socket")
+    sock: TransportSocket | None = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

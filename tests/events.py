@@ -40,6 +40,9 @@ def alert(seq: int, *, device: str = "d1", name: str = "hot", state: str = "open
     return EventLogged(seq, NOW + seq, "alert", device, None, None, json.dumps(payload))
 
 
+DESIGN = Limits()
+
+
 class MemoryLog:
     """The event log as a list. `delay` makes other tasks run during each read."""
 
@@ -96,13 +99,17 @@ class Stand:
 
 @asynccontextmanager
 async def stand(
-    events: Sequence[EventLogged] = (), *, limits: Limits = Limits(), head: int = 0
+    events: Sequence[EventLogged] = (),
+    *,
+    limits: Limits = DESIGN,
+    head: int = 0,
+    cancelling: bool = True,
 ) -> AsyncIterator[Stand]:
     """Serve a hub on an ephemeral port of the loopback."""
     there = Stand(events, limits, head=head)
     app = web.Application()
     app.router.add_get("/events", there.serve)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+    runner = web.AppRunner(app, handler_cancellation=cancelling, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-
 _LINE_END = re.compile("\r\n|\r|\n")
 
 

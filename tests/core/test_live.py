@@ -80,7 +80,9 @@ def test_the_head_may_be_beyond_what_was_loaded():
 
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))
 def test_chunks_hold_every_row_once_and_only_the_last_ends_it(n, m, k):
-    rows = [[f'"{kind}{i}"' for i in range(count)] for kind, count in zip("abc", (n, m, k))]
+    rows = [
+        [f'"{kind}{i}"' for i in range(count)] for kind, count in zip("abc", (n, m, k), strict=True)
+    ]
     chunks = [json.loads(chunk.json()) for chunk in Snapshot(*rows).chunks(5)]
     for key, expected in zip(("summaries", "status", "alerts"), rows, strict=True):
         assert [row for c in chunks for row in c[key]] == [json.loads(row) for row in expected]
