@@ -16,6 +16,7 @@ from simulators.clocks import DeviceClock
 
 Floats = NDArray[np.floating[Any]]
 NS = 1_000_000_000
+MS = 1_000_000
 BOOLEAN, TEXT = 0, 1
 DTYPES = {
     64: "<u1", 72: "<i1", 69: "<u2", 77: "<i2", 70: "<u4", 78: "<i4",
@@ -128,8 +129,10 @@ class Kind(ABC):
     def __init__(self, seed: int, *, start: int, rate: float = 1.0) -> None:
         """start: true Unix ns of the first sample at the earliest; rate > 1 samples faster."""
         self.rng = np.random.default_rng(seed)
-        self.step = max(1_000_000, round(self.sample_s * NS / (rate if self.adjustable else 1)))
-        self.at = -(-start // self.step) * self.step
+        self.step = max(MS, round(self.sample_s * NS / (rate if self.adjustable else 1) / MS) * MS)
+        # Each device has its own phase, or a whole fleet would speak in the same instant.
+        phase = float(self.rng.random()) * self.rows * self.step
+        self.at = -(-start // MS) * MS + round(phase / MS) * MS
         self.relay = True
         self.schemas: dict[int, Schema] = {}
         if self.fields:
@@ -197,6 +200,5 @@ class Kind(ABC):
             return Outcome(FAILED, {"error": "interval wants {s: 0.05 to 3600}"})
         if not self.adjustable:
             return Outcome(FAILED, {"error": "this sensor samples at a fixed rate"})
-        self.step = max(1_000_000, round(seconds * 1000 / self.rows) * 1_000_000)
-        self.at = -(-self.at // self.step) * self.step
+        self.step = max(MS, round(seconds * 1000 / self.rows) * MS)
         return Outcome(OK, {"s": seconds})
