@@ -18,10 +18,11 @@ from aiohttp import (
 from gateway.core.backoff import Backoff
 from gateway.core.messages import Event
 from gateway.errors import CloseCode
-from simulators.body import UNNUMBERED, Body, Draft
+from simulators.body import OK, UNNUMBERED, Body, Draft, Outcome
 from simulators.clocks import DeviceClock, true_now
-from simulators.memory import Memory
-from simulators.parting import REBOOTS, Parting
+from simulators.memory import Answer, Memory
+from simulators.obedience import result
+from simulators.parting import REBOOTS, Parting, advice, why
 from simulators.spool import Entry, RamSpool, Spool
 from simulators.tally import Counts, Tally
 from simulators.visit import Visit
@@ -31,13 +32,6 @@ HOUR_S = 3600.0
 HELD_SOCKETS = 2
 MAX_DOWNLINK = 1 << 16
 CONNECT_S = 20.0
-
-_ADVICE = {
-    CloseCode.UNAUTHENTICATED: "make a token with `gateway device add {name}` and pass it in "
-    "--tokens FILE or SENSOR_TOKEN",
-    CloseCode.DISABLED: "the gateway has this device disabled",
-    CloseCode.VERSION: "gateway and simulator speak different protocol versions",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +96,8 @@ class Device:
         self.stopping = False
         self.freed = asyncio.Event()
         """Set whenever the gateway has taken something."""
+        self.reboot_command: int | None = None
+        """The number of the command that asked for the reboot."""
         self._stale = False
         self._stopped = asyncio.Event()
         self._held: deque[ClientWebSocketResponse] = deque()
@@ -140,6 +136,10 @@ class Device:
             self._forget(self.spool)
             return
         self.offer(Draft(Event(seq=UNNUMBERED, name="boot", detail={"reason": "restart"})))
+        if self.reboot_command is not None:
+            self.memory.finish(Answer(self.reboot_command, OK, None))
+            self.offer(result(self.memory, self.reboot_command, Outcome(OK)))
+            self.reboot_command = None
 
     def crash(self) -> None:
         """Restart without a word to the gateway."""
@@ -185,12 +185,12 @@ class Device:
                 return Parting(CloseCode.UNAUTHENTICATED, f"HTTP {error.status}: wrong token")
             return Parting(None, f"{self.link.url} answers HTTP {error.status} {error.message}")
         except (ClientError, OSError, TimeoutError) as error:
-            return Parting(None, f"cannot reach {self.link.url}: {_why(error)}")
+            return Parting(None, f"cannot reach {self.link.url}: {why(error)}")
         parting = Parting()
         try:
             parting = await Visit(self, ws).run()
         except (ClientError, ConnectionError) as error:
-            parting = Parting(None, _why(error))
+            parting = Parting(None, why(error))
         finally:
             await self._put_away(ws, held=parting.held)
         return parting
@@ -235,9 +235,7 @@ class Device:
     def _complain(self, parting: Parting, pause: float) -> None:
         code = parting.code
         text = parting.text if code is None else f"{code} {parting.text}"
-        advice = _ADVICE.get(CloseCode(code)) if code in set(CloseCode) else None
-        if advice:
-            text += f"; {advice.format(name=self.name)}"
+        text += advice(code, self.name)
         when = f"{pause / 60:.0f} min" if pause >= 120 else f"{pause:.0f} s"
         self.tally.troubles[self.name] = f"{text}; next try in {when}"
 
@@ -247,12 +245,3 @@ class Device:
                 await self._stopped.wait()
         except TimeoutError:
             return
-
-
-def _why(error: BaseException) -> str:
-    """The reason without the library's decoration."""
-    cause = getattr(error, "os_error", None) or error
-    number = getattr(cause, "errno", None)
-    if isinstance(number, int) and number > 0:
-        return os.strerror(number)
-    return str(cause) or type(cause).__name__

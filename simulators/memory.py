@@ -55,7 +55,8 @@ class Memory:
 
     def finish(self, answer: Answer) -> None:
         """Keep an answer; the command counts as handled from here on."""
-        self._answers.append(answer)
+        known = [kept for kept in self._answers if kept.seq != answer.seq]
+        self._answers = deque((*known, answer), maxlen=KEPT_ANSWERS)
         self.position = max(self.position, answer.seq)
         self._save()
 

@@ -140,3 +140,4 @@ class Receiver:
         await self._visit.say(Dack(handled=device.memory.position))
         if outcome.reboot:
             device.reboot_after = seq
+            device.reboot_command = command.seq

@@ -278,18 +278,22 @@ async def test_a_configuration_is_applied_once_with_its_version(make, end):
     assert end.taken(Event)[0].detail == {"version": 4}
 
 
-async def test_a_reboot_command_is_answered_before_the_new_boot(make, end):
+async def test_a_reboot_command_is_accepted_before_and_done_after_the_new_boot(make, end):
     device = make()
+
+    async def rest(_: float) -> None:
+        """No pause."""
+
+    device._rest = rest
     async with running(device):
         await end.until(lambda: end.calls and end.calls[0].states)
         boot = device.clock.boot
         await end.calls[0].say(command(1, "reboot"))
-        await end.until(lambda: end.calls[0].of(Bye))
-        device._stopped.set()
-        await end.until(lambda: end.calls[0].ws.closed)
-    assert end.taken(Result)[0].status == 1
+        await end.until(lambda: len(end.calls) == 2 and end.calls[1].of(Result))
+    assert [result.status for result in end.taken(Result)] == [1, 0]
     assert end.calls[0].of(Bye)[0].reason == 2
-    assert device.clock.boot != boot
+    assert end.calls[1].hellos[0].boot == device.clock.boot != boot
+    assert device.memory.answer(1) == Answer(1, 0, None)
 
 
 async def test_readings_of_the_boot_before_keep_its_clock(make, end):

@@ -10,8 +10,9 @@ from gateway.core.columns import read_data
 from gateway.core.layouts import read_schema
 from gateway.core.messages import Data, parse, to_map
 from gateway.core.readings import Clock, Timebase
+from simulators.packing import MOST_BYTES, Packer, packed
 from simulators.recording import Reading, RecordingError, read
-from simulators.replay import MOST_BYTES, Packer, Replay, packed, run_replay
+from simulators.replay import Replay, run_replay
 from simulators.run import Options
 from simulators.tokens import Tokens
 
