@@ -1,8 +1,10 @@
 """The clocks of a device: its Unix clock, that may be wrong or missing, and its monotonic one."""
 
 import time
+from collections import deque
 from typing import NamedTuple
 
+KEPT_BOOTS = 16
 _ANCHOR = time.time_ns() - time.monotonic_ns()
 
 
@@ -33,12 +35,14 @@ class DeviceClock:
         self.boot = boot
         self.booted = booted
         self.unix = unix
+        self._before: deque[tuple[bytes, int]] = deque(maxlen=KEPT_BOOTS)
         self.skew_ns = skew_ns
         self.drift = drift
         self._set = booted if since is None else since
 
     def reboot(self, boot: bytes, now: int) -> None:
         """Start the monotonic clock again; the Unix clock runs on."""
+        self._before.append((self.boot, self.booted))
         self.boot, self.booted = boot, now
 
     def mono_ms(self, now: int) -> int:
@@ -47,5 +51,13 @@ class DeviceClock:
     def stamp(self, now: int) -> Stamp:
         """What the device writes down as the time of true time `now`."""
         if not self.unix:
-            return Stamp(max(0, now - self.booted), self.boot)
+            boot, booted = self._boot_at(now)
+            return Stamp(max(0, now - booted), boot)
         return Stamp(max(0, now + self.skew_ns + round((now - self._set) * self.drift)), 0)
+
+    def _boot_at(self, now: int) -> tuple[bytes, int]:
+        """The boot that ran at true time `now`, and its start."""
+        for boot, booted in ((self.boot, self.booted), *reversed(self._before)):
+            if booted <= now:
+                return boot, booted
+        return self.boot, self.booted

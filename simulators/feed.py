@@ -32,12 +32,7 @@ class Feed:
                 break
             for draft in self.kind.take(self.device.clock):
                 self.device.offer(draft)
-            self._restart()
+            if self.kind.restarts():
+                self.device.crash()
         wait = max(BREATHER_S, (self.kind.due - true_now()) / 1e9)
         self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
-
-    def _restart(self) -> None:
-        """Some devices restart by themselves now and then."""
-        mean = self.kind.restart_s
-        if mean and self.device.rng.random() < self.kind.rows * self.kind.step / 1e9 / mean:
-            self.device.crash()

@@ -10,8 +10,8 @@ import cbor2
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.messages import Data, Schema
-from simulators.body import FAILED, OK, UNNUMBERED, UNSUPPORTED, Draft, Outcome
+from gateway.core.messages import Schema
+from simulators.body import FAILED, OK, UNSUPPORTED, Draft, Outcome
 from simulators.clocks import DeviceClock
 
 Floats = NDArray[np.floating[Any]]
@@ -113,61 +113,40 @@ def day(t: Floats, *, peak: float) -> Floats:
 
 
 class Kind(ABC):
-    """A made-up device: measures on a fixed grid of true time, reproducible from its seed."""
+    """A made-up device, reproducible from its seed."""
 
     name: ClassVar[str]
     fields: ClassVar[tuple[dict[int, Any], ...]] = ()
     resolution: ClassVar[int] = 3
-    sample_s: ClassVar[float] = 1.0
-    rows: ClassVar[int] = 1
-    adjustable: ClassVar[bool] = True
     clockless: ClassVar[bool] = False
-    restart_s: ClassVar[float | None] = None
-    """Mean seconds between restarts of its own; None: never."""
     nap_s: float | None = None
 
     def __init__(self, seed: int, *, start: int, rate: float = 1.0) -> None:
-        """start: true Unix ns of the first sample at the earliest; rate > 1 samples faster."""
+        """start: true Unix ns of the first sample at the earliest; rate > 1 measures faster."""
         self.rng = np.random.default_rng(seed)
-        self.step = max(MS, round(self.sample_s * NS / (rate if self.adjustable else 1) / MS) * MS)
-        # Each device has its own phase, or a whole fleet would speak in the same instant.
-        phase = float(self.rng.random()) * self.rows * self.step
-        self.at = -(-start // MS) * MS + round(phase / MS) * MS
+        self.start = start
+        self.rate = rate
         self.relay = True
         self.schemas: dict[int, Schema] = {}
         if self.fields:
             self.schemas[1] = schema(1, *self.fields, resolution=self.resolution)
 
     @property
+    @abstractmethod
     def due(self) -> int:
         """True Unix ns at which the next message is complete."""
-        return self.at + (self.rows - 1) * self.step
-
-    def take(self, clock: DeviceClock) -> list[Draft]:
-        """Measure the rows of the next message; moves on."""
-        times = self.at + np.arange(self.rows, dtype=np.int64) * self.step
-        self.at = int(times[-1]) + self.step
-        return self.measure(times, clock)
-
-    def measure(self, times: NDArray[np.int64], clock: DeviceClock) -> list[Draft]:
-        """One DATA message of `columns` at true times (ns, evenly spaced)."""
-        columns = self.columns(times / NS)
-        stamp = clock.stamp(int(times[0]))
-        tick = 10 ** (9 - self.resolution)
-        message = Data(
-            seq=UNNUMBERED,
-            sid=1,
-            t0=stamp.t // tick,
-            step=self.step // tick if len(times) > 1 else None,
-            columns=[column(v, f) for v, f in zip(columns, self.fields, strict=True)],
-            valid=validity(columns, self.fields),
-            clock=stamp.clock,
-        )
-        return [Draft(message, readings_in(columns))]
 
     @abstractmethod
-    def columns(self, t: Floats) -> list[Floats]:
-        """The values of all fields at Unix seconds `t`, NaN where a reading is missing."""
+    def take(self, clock: DeviceClock) -> list[Draft]:
+        """The next message, and events that belong to it; moves on."""
+
+    def restarts(self) -> bool:
+        """Whether it restarts by itself now; asked after each `take`."""
+        return False
+
+    def pace(self, seconds: float) -> bool:  # noqa: ARG002
+        """Send a message every so many seconds from now on; False if it cannot."""
+        return False
 
     def act(self, op: int | str, args: Any) -> Outcome:
         """Commands that every made-up device knows."""
@@ -198,7 +177,6 @@ class Kind(ABC):
         seconds = args.get("s") if isinstance(args, dict) else None
         if not isinstance(seconds, int | float) or not 0.05 <= seconds <= 3600:
             return Outcome(FAILED, {"error": "interval wants {s: 0.05 to 3600}"})
-        if not self.adjustable:
+        if not self.pace(seconds):
             return Outcome(FAILED, {"error": "this sensor samples at a fixed rate"})
-        self.step = max(MS, round(seconds * 1000 / self.rows) * MS)
         return Outcome(OK, {"s": seconds})

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from gateway.core.messages import Data, Event
 from simulators.body import UNNUMBERED, Draft
 from simulators.clocks import DeviceClock
-from simulators.kinds.base import BOOLEAN, NS, TEXT, UINT32, Floats, Kind, column, field
+from simulators.kinds.base import BOOLEAN, NS, TEXT, UINT32, Kind, column, field
 
 QUIET_DAY_S, QUIET_NIGHT_S = 75.0, 900.0
 STILL_THERE_S = 120.0
@@ -25,7 +25,6 @@ class Door(Kind):
 
     def __init__(self, seed: int, *, start: int, rate: float = 1.0) -> None:
         super().__init__(seed, start=start, rate=rate)
-        self._rate = rate
         self._plan = self._passage(start + NS)
 
     @property
@@ -41,10 +40,6 @@ class Door(Kind):
             event = Event(seq=UNNUMBERED, name="opened", detail={"at_ms": opened})
             drafts.insert(0, Draft(event))
         return drafts
-
-    def columns(self, t: Floats) -> list[Floats]:
-        """Not on a grid: see `take`."""
-        raise NotImplementedError
 
     def _data(
         self, times: NDArray[np.int64], rows: list[tuple[bool, bool, str]], clock: DeviceClock
@@ -67,7 +62,7 @@ class Door(Kind):
         """What happens from `at` on: somebody passes, or only a sign of life."""
         if self.rng.random() < 0.25:
             return np.array([at]), [(False, False, "closed")]
-        steps = self.rng.uniform((0.4, 2.0, 1.0, 5.0), (2.0, 8.0, 3.0, 25.0)) / self._rate
+        steps = self.rng.uniform((0.4, 2.0, 1.0, 5.0), (2.0, 8.0, 3.0, 25.0)) / self.rate
         times = at + np.concatenate(([0], np.cumsum(steps * NS))).astype(np.int64)
         return times, [
             (False, True, "closed"),
@@ -81,4 +76,4 @@ class Door(Kind):
         hour = at / NS / 3600 % 24
         mean = QUIET_DAY_S if 7 <= hour <= 21 else QUIET_NIGHT_S
         wait = min(float(self.rng.exponential(mean)) + 2, STILL_THERE_S)
-        return round(wait / self._rate * NS)
+        return round(wait / self.rate * NS)

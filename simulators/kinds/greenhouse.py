@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from simulators.kinds.base import INT16, UINT16, UINT32, Floats, Kind, Wander, day, field, sun
+from simulators.kinds.base import INT16, UINT16, UINT32, Floats, Wander, day, field, sun
+from simulators.kinds.sampler import Sampler
 
 
-class Greenhouse(Kind):
+class Greenhouse(Sampler):
     """Temperature, humidity, CO2, soil moisture and light; scaled integers."""
 
     name = "greenhouse"

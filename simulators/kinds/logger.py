@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from simulators.kinds.base import Floats, Kind, Wander, day, field
+from simulators.kinds.base import NS, Floats, Wander, day, field
+from simulators.kinds.sampler import Sampler
 
 UINT8, FLOAT16, FLOAT64, SINT32, UINT64 = 64, 84, 86, 78, 71
+RESTART_S = 1200.0
+"""Mean time between restarts."""
 
 
-class Logger(Kind):
+class Logger(Sampler):
     """Level, pressure, temperature, weight and a pulse counter, in column types of all sizes.
 
     After a restart it still holds readings of the boot before, whose clock they keep.
@@ -15,7 +18,6 @@ class Logger(Kind):
 
     name = "logger"
     clockless = True
-    restart_s = 1200.0
     nap_s = 20.0
     sample_s = 2.0
     rows = 5
@@ -33,6 +35,9 @@ class Logger(Kind):
         self._draw = Wander(self.rng, spread=0.5, memory_s=300)
         self._warmth = Wander(self.rng, spread=0.4, memory_s=7200)
         self._pulses = float(self.rng.integers(10_000, 900_000))
+
+    def restarts(self) -> bool:
+        return bool(self.rng.random() < self.rows * self.step / NS / RESTART_S)
 
     def columns(self, t: Floats) -> list[Floats]:
         n, dt = len(t), self.step / 1e9

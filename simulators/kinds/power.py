@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from simulators.kinds.base import FLOAT32, UINT32, Floats, Kind, Wander, field
+from simulators.kinds.base import FLOAT32, UINT32, Floats, Wander, field
+from simulators.kinds.sampler import Sampler
 
 APPLIANCES_W = (70.0, 120.0, 800.0, 2000.0, 2300.0)
 USES_PER_HOUR = (0.8, 1.5, 0.5, 0.8, 0.4)
 MINUTES = (60.0, 12.0, 20.0, 2.5, 9.0)
 
 
-class Power(Kind):
+class Power(Sampler):
     """Voltage, current, power, frequency as float32; energy counts up in whole Wh."""
 
     name = "power"

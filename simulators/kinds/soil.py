@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from gateway.core.messages import Senml
 from simulators.body import UNNUMBERED, Draft
 from simulators.clocks import DeviceClock
-from simulators.kinds.base import NS, Floats, Kind, Wander, day
+from simulators.kinds.base import NS, Floats, Wander, day
+from simulators.kinds.sampler import Sampler
 
 _BASE_TIME, _NAME, _UNIT, _VALUE, _TIME = -3, 0, 1, 2, 6
 METRICS = (
@@ -19,7 +20,7 @@ METRICS = (
 )
 
 
-class Soil(Kind):
+class Soil(Sampler):
     """Soil temperature, moisture, conductivity and battery as RFC 8428 packs."""
 
     name = "soil"

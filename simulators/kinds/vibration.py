@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from simulators.kinds.base import INT16, Floats, Kind, Wander, field
+from simulators.kinds.base import INT16, Floats, Wander, field
+from simulators.kinds.sampler import Sampler
 
 SHAFT_HZ = 24.6
 BALL_PASS = 3.57
@@ -13,7 +14,7 @@ CYCLE_S = 1500.0
 WEAR_S = 6 * 3600.0
 
 
-class Vibration(Kind):
+class Vibration(Sampler):
     """Three axes of acceleration, a second of 1000 rows a message; scaled int16, µs times."""
 
     name = "vibration"

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from simulators.kinds.base import FLOAT32, Floats, Kind, Wander, day, field
+from simulators.kinds.base import FLOAT32, Floats, Wander, day, field
+from simulators.kinds.sampler import Sampler
 
 
-class Weather(Kind):
+class Weather(Sampler):
     """Wind with gusts, pressure, a rain counter and air temperature; float32."""
 
     name = "weather"

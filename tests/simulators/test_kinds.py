@@ -43,7 +43,7 @@ def decoded(message: Message, kind: Kind) -> Any:
 def series(kind: Kind, hours: float) -> dict[str, np.ndarray]:
     """Values of each metric over so many hours."""
     found: dict[str, list[float]] = {}
-    end = kind.at + hours * 3600 * NS
+    end = kind.due + hours * 3600 * NS
     while kind.due < end:
         for draft in kind.take(clock()):
             if isinstance(draft.message, Event):
@@ -92,6 +92,13 @@ def test_a_device_without_clock_counts_from_its_start():
     (message,) = taken(kind, 1)
     assert isinstance(message, Data)
     assert (message.clock, message.t0) == (b"bootbody", 5000 + (begin - START) // 1_000_000)
+
+
+def test_readings_from_before_a_reboot_belong_to_the_boot_before():
+    device_clock = DeviceClock(b"boot-one", START, unix=False)
+    device_clock.reboot(b"boot-two", START + 60 * NS)
+    assert device_clock.stamp(START + 5 * NS) == (5 * NS, b"boot-one")
+    assert device_clock.stamp(START + 61 * NS) == (NS, b"boot-two")
 
 
 def test_a_skewed_clock_shows_in_the_times():
