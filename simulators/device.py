@@ -24,7 +24,7 @@ from simulators.memory import Answer, Memory
 from simulators.obedience import result
 from simulators.parting import REBOOTS, Parting, advice, why
 from simulators.spool import Entry, RamSpool, Spool
-from simulators.tally import Counts, Tally
+from simulators.tally import Counts, Flown, Tally
 from simulators.visit import Visit
 
 SUBPROTOCOL = "sensorlink.v1"
@@ -87,6 +87,8 @@ class Device:
         self.introduced: set[int] = set()
         """Schemas that the gateway has, as far as we know."""
         self.highest = 0
+        self.flight: deque[Flown] = deque()
+        """What was sent and is not acknowledged, in order."""
         self.connected = False
         self.reboot_after: int | None = None
         """Reboot as soon as this number was sent."""
@@ -119,6 +121,7 @@ class Device:
         """The gateway knows nothing of our epoch: every schema must be sent again."""
         self.introduced = set()
         self.highest = 0
+        self.flight.clear()
 
     def welcomed(self) -> None:
         """The gateway took our HELLO."""

@@ -20,6 +20,7 @@ from gateway.core.session import NEW, REFUSED
 from gateway.errors import CloseCode, ProtocolError, SessionError
 from simulators.obedience import adopt, obey, result
 from simulators.parting import Parting
+from simulators.tally import Flown
 
 if TYPE_CHECKING:
     from simulators.visit import Visit
@@ -100,37 +101,38 @@ class Receiver:
         if welcome.state == NEW:
             device.forget_schemas()
         device.introduced = (device.introduced | self._visit.listed) - set(welcome.wanted or ())
-        self._free(welcome.committed)
+        self._landed(welcome.committed)
+        device.flight.clear()
         self._visit.welcome = welcome
         device.welcomed()
 
     def _acknowledged(self, ack: Ack) -> None:
-        now = self._loop.time()
-        while self._visit.flight and self._visit.flight[0][0] <= ack.committed:
-            self._device.tally.latencies.append(now - self._visit.flight.popleft()[1])
         for seq, _ in ack.rejects or ():
             self._rejected(seq)
-        self._free(min(ack.committed, self._visit.session.next - 1))
+        now = self._loop.time()
+        committed = min(ack.committed, self._visit.session.next - 1)
+        for flown in self._landed(committed):
+            self._device.tally.latencies.append(now - flown.at)
         self._visit.uploaded = True
         self._device.wake.set()
 
-    def _rejected(self, seq: int) -> None:
-        counts, entry = self._device.counts, self._device.spool.after(seq - 1)
-        counts.rejected += 1
-        if entry is not None and entry.seq == seq:
-            counts.rejected_readings += entry.readings
-            counts.acknowledged_readings -= entry.readings
+    def _landed(self, committed: int) -> list[Flown]:
+        """Free and count what is committed; what of it was on its way."""
+        device, landed = self._device, []
+        while device.flight and device.flight[0].last <= committed:
+            landed.append(device.flight.popleft())
+            device.counts.land(landed[-1])
+        device.spool.free(committed)
+        device.freed.set()
+        return landed
 
-    def _free(self, committed: int) -> None:
+    def _rejected(self, seq: int) -> None:
         counts = self._device.counts
-        self._device.freed.set()
-        for numbers, readings, lost in self._device.spool.free(committed):
-            if lost:
-                counts.lost += numbers
-                counts.lost_readings += readings
-            else:
-                counts.acknowledged += 1
-                counts.acknowledged_readings += readings
+        counts.rejected += 1
+        for flown in self._device.flight:
+            if flown.last == seq:
+                counts.rejected_readings += flown.readings
+                counts.acknowledged_readings -= flown.readings
 
     async def _command(self, command: Command) -> None:
         device = self._device

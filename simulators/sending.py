@@ -8,6 +8,7 @@ from aiohttp import ClientError
 from gateway.core.messages import (
     Bye,
     Data,
+    Gap,
     Timesync,
 )
 from gateway.core.session import State
@@ -15,6 +16,7 @@ from gateway.errors import CloseCode
 from simulators.clocks import true_now
 from simulators.parting import REBOOTS, Parting
 from simulators.spool import Entry
+from simulators.tally import Flown
 
 if TYPE_CHECKING:
     from simulators.visit import Visit
@@ -89,7 +91,10 @@ class Sender:
             device.counts.sent += 1
         else:
             device.counts.resent += 1
-        self._visit.flight.append((entry.last, self._loop.time()))
+        numbers = entry.last - entry.seq + 1
+        lost = isinstance(entry.message, Gap)
+        flown = Flown(entry.last, numbers, entry.readings, lost, self._loop.time())
+        device.flight.append(flown)
 
     def _leaving(self) -> tuple[Bye, Parting] | None:
         """Whether it is time to say BYE, and what follows it."""

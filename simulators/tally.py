@@ -3,11 +3,23 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 LATENCIES = 50_000
+
+
+class Flown(NamedTuple):
+    """A message on its way: sent, and not yet acknowledged."""
+
+    last: int
+    numbers: int
+    readings: int
+    lost: bool
+    """It is a GAP."""
+    at: float
+    """When it was sent, in seconds of the loop's clock."""
 
 
 @dataclass(slots=True)
@@ -34,6 +46,15 @@ class Counts:
     def add(self, other: "Counts") -> None:
         for item in fields(self):
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+    def land(self, flown: Flown) -> None:
+        """Count a message that was acknowledged."""
+        if flown.lost:
+            self.lost += flown.numbers
+            self.lost_readings += flown.readings
+        else:
+            self.acknowledged += 1
+            self.acknowledged_readings += flown.readings
 
     def as_dict(self) -> dict[str, int]:
         return {item.name: getattr(self, item.name) for item in fields(self)}

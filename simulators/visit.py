@@ -1,7 +1,6 @@
 """One connection of a device, from HELLO to the parting."""
 
 import asyncio
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,6 @@ class Visit:
         self.session = Session(Role.DEVICE)
         self.welcome: Welcome | None = None
         self.error = Error(code=0, text=None, retry_ms=None)
-        self.flight: deque[tuple[int, float]] = deque()
-        """Numbers sent and when, in seconds of the loop's clock, until they are acknowledged."""
         self.listed: set[int] = set()
         """The schemas that our HELLO named."""
         self.left: Parting | None = None
