@@ -99,6 +99,9 @@ class Pipeline:
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self.trouble: str | None = None
+        self.turns = 0
+        self._turn: asyncio.Future[None] | None = None
+        self._finishing = False
 
     def attach(
         self,
@@ -153,10 +156,22 @@ class Pipeline:
     # -- the turn ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Turn until cancelled; what is taken is still brought to its end."""
+        """Turn until cancelled."""
         while True:
             await self._gather()
-            await asyncio.shield(asyncio.ensure_future(self.turn()))
+            self.turns += 1
+            self._turn = asyncio.ensure_future(self.turn())
+            await asyncio.shield(self._turn)
+
+    async def finish(self) -> None:
+        """After `run` was cancelled: bring what was taken to its end.
+
+        Raises StoreError if it cannot be stored; it was not acknowledged then.
+        """
+        self._finishing = True
+        if self._turn is not None:
+            await self._turn
+        await self.turn()
 
     async def turn(self) -> None:
         """One way for all data: commit, acknowledge, fold, publish."""
@@ -231,6 +246,9 @@ class Pipeline:
                     log.error("nothing can be committed; devices keep their data: %s", error)
                 self.trouble = str(error)
                 self._measures.commit_failures.inc()
+                self.turns += 1
+                if self._finishing:
+                    raise
                 await asyncio.sleep(RETRY_S)
             else:
                 if self.trouble is not None:

@@ -1,6 +1,5 @@
-"""Who is connected, who may be, and what connections change: between the links and the pipeline."""
+"""Who may connect, and what connections change: between the links and the pipeline."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -10,16 +9,18 @@ from yarl import URL
 
 from gateway.core.claims import Claim, Claims, sample
 from gateway.core.clock import Now
+from gateway.core.enrolment import token_hash
 from gateway.core.facts import SchemaLearned
 from gateway.core.group import Group
 from gateway.core.layouts import layout_to_json, read_schema
-from gateway.core.messages import Bye, Hello, Message, Schema
+from gateway.core.messages import Bye, Hello, Schema
 from gateway.core.orders import Orders
 from gateway.core.presence import Presence
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.uplink import Arrival
 from gateway.errors import CloseCode, SessionError, WireError
 from gateway.link import SUBPROTOCOL, Link, Terms
+from gateway.links import Links
 from gateway.pipeline import Pipeline
 from gateway.placing import Placing
 
@@ -27,22 +28,17 @@ log = logging.getLogger(__name__)
 
 BUDGET_BYTES = 64 * 1024 * 1024
 MOST_SCHEMAS = 1024
-RETRY_MS = 10_000
 WS_OVERHEAD = 65_536
 
 
-def hash_token(token: str) -> str:
-    """How a token is stored: tokens are long and random, so a plain digest is enough."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 class Reception:
-    """All connections of devices."""
+    """Lets devices in, and carries what they say into the pipeline."""
 
     def __init__(
         self,
         *,
         pipeline: Pipeline,
+        links: Links,
         claims: Claims,
         presence: Presence,
         orders: Orders,
@@ -62,8 +58,7 @@ class Reception:
         self._terms = terms
         self._window = window
         self._open = open_door
-        self._links: set[Link] = set()
-        self._current: dict[str, Link] = {}
+        self._links = links
 
     # -- the door ---------------------------------------------------------------------------
 
@@ -89,14 +84,14 @@ class Reception:
             clock=self._clock,
             bearer=bearer,
         )
-        self._links.add(link)
+        self._links.all.add(link)
         try:
             if socket.ws_protocol != SUBPROTOCOL:
                 await link.part(CloseCode.VERSION, f"offer the subprotocol {SUBPROTOCOL}")
             else:
                 await link.run()
         finally:
-            self._links.discard(link)
+            self._links.all.discard(link)
         return socket
 
     def _bearer(self, request: web.Request) -> Device | None:
@@ -104,7 +99,7 @@ class Reception:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if self._open or not scheme:
             return None
-        device = self._registry.by_token.get(hash_token(token.strip()))
+        device = self._registry.by_token.get(token_hash(token.strip()))
         if scheme.lower() != "bearer" or device is None:
             raise web.HTTPUnauthorized(
                 text="the device token is wrong; make a new one with: gateway device rotate ID\n",
@@ -118,7 +113,7 @@ class Reception:
         if not self._open:
             holder = bearer
             if holder is None and hello.token is not None:
-                holder = self._registry.by_token.get(hash_token(hello.token))
+                holder = self._registry.by_token.get(token_hash(hello.token))
             if holder is None or holder is not device:
                 raise SessionError(
                     CloseCode.UNAUTHENTICATED, f"no token of {hello.device} was given"
@@ -132,15 +127,15 @@ class Reception:
 
     def window(self) -> int:
         """Messages that a device may have under way: all together fit the memory budget."""
-        share = BUDGET_BYTES // max(1, len(self._links)) // self._terms.max_message
+        share = BUDGET_BYTES // max(1, len(self._links.all)) // self._terms.max_message
         return max(1, min(self._window, share))
 
     async def claim(self, link: Link, hello: Hello) -> Claim:
         """Fence the device's older connection, let what it sent be committed, and settle."""
-        older = self._current.get(hello.device)
+        older = self._links.current.get(hello.device)
         if older is not None and older is not link:
             older.fenced = True
-        self._current[hello.device] = link
+        self._links.current[hello.device] = link
         claim = await self._pipeline.submit(partial(self._settle, link, hello))
         if older is not None and older is not link:
             link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
@@ -196,42 +191,14 @@ class Reception:
 
     def parted(self, link: Link, bye: Bye | None) -> None:
         """A connection ended; the device is gone unless a newer one took over."""
-        if link.stream is None or self._current.get(link.name) is not link:
+        if link.stream is None or self._links.current.get(link.name) is not link:
             return
-        del self._current[link.name]
+        del self._links.current[link.name]
         device = link.stream.device
         if bye is not None:
             self._pipeline.change(lambda group: self._presence.left(group, device, bye))
         else:
             self._presence.gone(device, self._clock())
-
-    # -- what others ask --------------------------------------------------------------------
-
-    def send(self, device: Device, message: Message) -> None:
-        """Send a downlink message if the device is connected."""
-        link = self._current.get(device.name)
-        if link is not None and link.live:
-            link.send(message)
-
-    def room(self, device: Device) -> int | None:
-        """Largest message that the device accepts; None unless it is connected."""
-        link = self._current.get(device.name)
-        return link.room if link is not None and link.live else None
-
-    def connected(self) -> int:
-        """Devices that are connected."""
-        return len(self._current)
-
-    async def part(self, device: Device, code: CloseCode, text: str) -> None:
-        """Part from a device, if it is connected."""
-        link = self._current.get(device.name)
-        if link is not None:
-            await link.part(code, text)
-
-    async def close(self) -> None:
-        """The gateway restarts: tell every device to come back."""
-        for link in list(self._links):
-            link.spawn(link.part(CloseCode.RESTART, "the gateway restarts", retry_ms=RETRY_MS))
 
 
 def _refuse_foreign_origin(request: web.Request) -> None:

@@ -14,6 +14,7 @@ from gateway.core.downlink import CONFIG, FINAL, RESULT_STATES, Order
 from gateway.core.group import Group
 from gateway.core.json import plain
 from gateway.core.messages import Message, Result, to_map
+from gateway.core.readings import NS_PER_S
 from gateway.core.registry import Device, Registry
 from gateway.core.summary import dump
 from gateway.errors import GatewayError
@@ -52,6 +53,7 @@ class Orders:
         self._send = send
         self._room = room
         self._seen: dict[str, Order] = {}
+        self._looked = 0
 
     def restore(self, orders: Iterator[tuple[Order, str | None]]) -> None:
         """Take in the stored orders in the sequence of their numbers, with their dedupe keys."""
@@ -152,6 +154,14 @@ class Orders:
         """Orders whose time ran out in the queue are answered without being sent."""
         for order in device.downlink.expired(group.now.ms):
             self._move(group, order, "expired")
+
+    def tick(self, group: Group) -> None:
+        """Answer what expired in the queues; looked at once a second."""
+        if group.now.mono - self._looked >= NS_PER_S:
+            self._looked = group.now.mono
+            for device in self._registry.devices.values():
+                if device.downlink.waiting():
+                    self.expire(group, device)
 
     # -- from the device --------------------------------------------------------------------
 

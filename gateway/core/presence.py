@@ -58,14 +58,12 @@ class Presence:
         """The socket went without BYE: lost, unless the device is back within the grace."""
         self._absent[device.name] = now.mono + GRACE
 
-    def overdue(self, now: Now) -> list[str]:
-        """Names of the devices whose grace is over."""
-        return [name for name, deadline in self._absent.items() if deadline <= now.mono]
-
-    def lose(self, group: Group, device: Device) -> None:
-        """The grace is over."""
-        if self._absent.pop(device.name, None) is not None:
-            self._change(group, device, LOST)
+    def tick(self, group: Group) -> None:
+        """Lose the devices whose grace is over."""
+        over = [name for name, deadline in self._absent.items() if deadline <= group.now.mono]
+        for name in over:
+            del self._absent[name]
+            self._change(group, group.registry.devices[name], LOST)
 
     def _change(
         self, group: Group, device: Device, state: str, *, until: int | None = None

@@ -116,6 +116,10 @@ class Registry:
             self.by_token[device.token_hash] = device
         return device
 
+    def take_device(self, number: int, name: str) -> Device:
+        """The device of that name, added under `number` if it is new."""
+        return self.devices.get(name) or self.add_device(Device(number, name))
+
     def change_token(self, device: Device, token_hash: str | None) -> None:
         if device.token_hash:
             self.by_token.pop(device.token_hash, None)

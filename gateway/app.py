@@ -1,0 +1,307 @@
+"""The composition root: builds all parts, and knows in which order they start and stop."""
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway import restore
+from gateway.access import Access
+from gateway.admin import Admin
+from gateway.config import Config
+from gateway.control import Control, socket_path
+from gateway.core.claims import Claims
+from gateway.core.clock import Now
+from gateway.core.group import Rules
+from gateway.core.live import Live
+from gateway.core.orders import Orders
+from gateway.core.presence import ONLINE, Presence
+from gateway.core.registry import Registry
+from gateway.core.take import Taker
+from gateway.core.topics import Topics, Upstream
+from gateway.core.windows import Windows, parse_window
+from gateway.errors import ConfigError
+from gateway.facade import Facade, Shown
+from gateway.hub import Hub
+from gateway.link import Terms
+from gateway.links import Links
+from gateway.measures import Measures
+from gateway.pipeline import Pipeline
+from gateway.placing import Placing
+from gateway.reception import Reception
+from gateway.revisions import Revisions
+from gateway.store import Opened
+from gateway.store.connect import reset_bug_warning
+from gateway.store.sqlite import SqliteStore
+from gateway.subscriber import Limits
+from gateway.systemd import Notifier
+from gateway.upkeep import Upkeep
+from gateway.web import make_app
+
+log = logging.getLogger(__name__)
+
+DATABASE = "gateway.db"
+IDLE_S = 15.0
+FAREWELL_S = 1.0
+WATCH_S = 5.0
+
+
+def clock() -> Now:
+    """The machine's clocks; the monotonic one goes on while the machine sleeps."""
+    return Now(time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All parts that have a life of their own, or a face to the outside."""
+
+    registry: Registry
+    windows: Windows
+    hub: Hub
+    pipeline: Pipeline
+    presence: Presence
+    links: Links
+    reception: Reception
+    revisions: Revisions
+    facade: Facade
+    admin: Admin
+    upkeep: Upkeep
+    measures: Measures
+
+
+async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None) -> None:
+    """Run the gateway until SIGTERM or SIGINT.
+
+    Raises StoreError if the store cannot be opened, OSError if the address cannot be bound.
+    """
+    notifier = Notifier()
+    stop = _stop_signals()
+    config.gateway.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = SqliteStore(config.gateway.data_dir / DATABASE, durability=config.store.durability)
+    opened = await store.open()
+    if (warning := reset_bug_warning()) is not None:
+        log.info(warning)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        parts = build(config, store=store, opened=opened)
+        await _fold(parts, store, opened)
+        address = await _start(parts, config, sockets=sockets, stack=stack)
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(parts.pipeline.run(), name="pipeline"),
+                tasks.create_task(parts.revisions.run(), name="revisions"),
+                tasks.create_task(parts.upkeep.run(), name="upkeep"),
+                tasks.create_task(_watch(notifier, parts.pipeline), name="watchdog"),
+            ]
+            notifier.ready(f"listening on {address}")
+            log.info("listening", extra={"url": address})
+            await stop.wait()
+            notifier.stopping()
+            log.info("stopping")
+            await _farewell(parts)
+            for task in running:
+                task.cancel()
+        await parts.pipeline.finish()
+    log.info("stopped; everything acknowledged is on disk")
+
+
+def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
+    """Put all parts together; nothing runs yet."""
+    registry, measures, links, presence = restore.registry(opened), Measures(), Links(), Presence()
+    lengths = [parse_window(text) for text in config.summaries.windows]
+    watermark = int(opened.meta.get("watermark_ns", 0))
+    windows = Windows(lengths, config.summaries.lateness, watermark)
+    hub = _hub(config, store, opened, registry)
+    pipeline = Pipeline(
+        store=store,
+        registry=registry,
+        windows=windows,
+        audience=Shown(hub),
+        clock=clock,
+        rules=_rules(config),
+        interval_s=config.store.commit_interval_ms / 1000,
+        measures=measures,
+        next_row=opened.highest["journal"] + 1,
+    )
+    store_id = bytes.fromhex(opened.meta["store_id"])
+    orders = Orders(registry, store_id=store_id, send=links.send, room=links.room)
+    orders.restore(restore.orders(registry, opened.commands))
+    revisions = Revisions(disk=store, pipeline=pipeline, windows=lengths, measures=measures)
+    revisions.add(opened.dues)
+    reception = Reception(
+        pipeline=pipeline,
+        links=links,
+        claims=Claims(registry, presence, orders),
+        presence=presence,
+        orders=orders,
+        placing=Placing(disk=store, pipeline=pipeline, clock=clock),
+        clock=clock,
+        terms=Terms(store_id, config.devices.max_message, config.store.commit_interval_ms),
+        window=config.devices.window,
+        open_door=config.devices.auth == "open",
+    )
+    facade = Facade(store=store, pipeline=pipeline, orders=orders, hub=hub, window=reception.window)
+    pipeline.attach(
+        taker=Taker(orders.answered), due=revisions.add, ticks=(presence.tick, orders.tick)
+    )
+    presence.restore(list(registry.devices.values()), clock())
+    parts = Parts(
+        registry=registry,
+        windows=windows,
+        hub=hub,
+        pipeline=pipeline,
+        presence=presence,
+        links=links,
+        reception=reception,
+        revisions=revisions,
+        facade=facade,
+        admin=Admin(pipeline=pipeline, links=links, orders=orders, facade=facade),
+        upkeep=Upkeep(
+            store=store,
+            database=config.gateway.data_dir / DATABASE,
+            replay_ms=config.mqtt.replay_hours * 3_600_000,
+        ),
+        measures=measures,
+    )
+    _measure(parts)
+    return parts
+
+
+def _hub(config: Config, store: SqliteStore, opened: Opened, registry: Registry) -> Hub:
+    limits = Limits(
+        clients=config.events.max_clients,
+        clients_per_address=config.events.max_clients_per_address,
+    )
+    return Hub(
+        log=store,
+        live=Live(restore.shown(registry, opened), head=opened.highest["event"]),
+        epoch=opened.meta["log_epoch"],
+        gateway=config.gateway.id,
+        limits=limits,
+    )
+
+
+def _rules(config: Config) -> Rules:
+    upstream = None
+    if config.mqtt.url is not None:
+        upstream = Upstream(Topics(config.mqtt.root, config.gateway.id))
+    return Rules(config.devices.max_skew, upstream, config.mqtt.forward_readings)
+
+
+def _measure(parts: Parts) -> None:
+    """Name what `/metrics` reads from memory."""
+    gauge, devices = parts.measures.gauge, parts.registry.devices
+    gauge("subscribers", "Clients of the event stream", lambda: parts.hub.clients)
+    gauge("links", "Open connections of devices", lambda: len(parts.links.all))
+    gauge("revisions_due", "Windows that wait for a revision", lambda: len(parts.revisions))
+    gauge("series", "Known series", lambda: len(parts.registry.series))
+    gauge(
+        "devices_online",
+        "Devices that are online",
+        lambda: sum(device.state == ONLINE for device in devices.values()),
+    )
+    gauge("devices", "Known devices", lambda: len(devices))
+    gauge(
+        "lost_readings",
+        "Readings declared lost by devices",
+        lambda: sum(device.lost_readings for device in devices.values()),
+    )
+    gauge("ready", "1 if the gateway can commit", lambda: parts.pipeline.trouble is None)
+    parts.upkeep.measure(parts.measures)
+
+
+async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:
+    """Fold again what open windows need from the journal."""
+    first = int(opened.meta.get("fold_from", 1))
+    begun = time.monotonic()
+    await restore.fold(store, parts.registry, parts.windows, first=first)
+    log.info(
+        "folded the journal",
+        extra={
+            "from_row": first,
+            "to_row": opened.highest["journal"],
+            "seconds": round(time.monotonic() - begun, 3),
+            "clean": opened.clean,
+        },
+    )
+
+
+async def _start(
+    parts: Parts,
+    config: Config,
+    *,
+    sockets: Sequence[socket.socket] | None,
+    stack: AsyncExitStack,
+) -> str:
+    """Open the doors: HTTP with the devices' link, and the control socket. Returns the URL."""
+    app = make_app(
+        gateway=parts.facade,
+        events=parts.hub.serve,
+        metrics=parts.measures.registry,
+        access=Access.of(config.listen.host, config.listen.hosts),
+    )
+    app.router.add_get("/link", parts.reception.serve)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=IDLE_S,
+        shutdown_timeout=FAREWELL_S,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    tls = _tls(config)
+    for one in sockets or ():
+        await web.SockSite(runner, one, ssl_context=tls, backlog=1024).start()
+    if not sockets:
+        host, port = config.listen.host, config.listen.port
+        await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
+    control = Control(socket_path(config.gateway.data_dir), parts.admin.commands())
+    await control.start()
+    stack.push_async_callback(control.close)
+    host, port = runner.addresses[0][:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if tls is None else 'https'}://{shown}:{port}"
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if config.listen.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.listen.tls_cert, config.listen.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError("listen.tls_cert", f"cannot be used: {error}") from None
+    return context
+
+
+async def _farewell(parts: Parts) -> None:
+    """Tell devices and subscribers that the gateway goes, before anything is closed."""
+    parts.links.close()
+    await parts.hub.close()
+
+
+async def _watch(notifier: Notifier, pipeline: Pipeline) -> None:
+    """Feed systemd's watchdog as long as the pipeline turns."""
+    period = notifier.watchdog_interval or WATCH_S
+    seen = -1
+    while True:
+        if pipeline.turns != seen:
+            seen = pipeline.turns
+            notifier.alive()
+        await asyncio.sleep(period / 2 if notifier.watchdog_interval else WATCH_S)
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,136 @@
+"""The start: everything that the gateway knows is folded again from what is on disk."""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from gateway.core.clock import BootClock
+from gateway.core.downlink import Order
+from gateway.core.facts import EventLogged
+from gateway.core.group import Folding
+from gateway.core.layouts import layout_from_json
+from gateway.core.presence import status
+from gateway.core.readings import Clock, Kind, SeriesKey
+from gateway.core.registry import Device, Registry, Series, Stream
+from gateway.core.summary import dump, payload
+from gateway.core.windows import Windows
+from gateway.store import Opened, Store
+from gateway.store.rows import CommandRow, DeviceRow, SeriesRow
+
+
+def registry(opened: Opened) -> Registry:
+    """The registry as the last run left it."""
+    known = Registry()
+    known.begin_numbers(dict(opened.highest))
+    for row in opened.devices:
+        known.add_device(_device(row, opened))
+    for moved in opened.streams:
+        device = known.by_id[moved.device]
+        epoch = bytes.fromhex(moved.epoch)
+        known.add_stream(Stream(moved.id, device, epoch, moved.committed, moved.touched))
+    for device in known.devices.values():
+        device.stream = max(device.streams.values(), key=lambda s: s.touched, default=None)
+    _clocks(known, opened)
+    _schemas(known, opened)
+    for series in opened.series:
+        known.add_series(_series(series, known.by_id[series.device]))
+    return known
+
+
+def _device(row: DeviceRow, opened: Opened) -> Device:
+    device = Device(
+        row.id,
+        row.name,
+        token_hash=row.token_hash,
+        disabled=row.disabled,
+        removed=row.removed,
+        speaks_for_others=row.speaks_for_others,
+        state=row.state,
+        since=row.since,
+        until=row.until,
+        last_seen=row.last_seen,
+        config_version=row.config_version,
+        config=None if row.config is None else json.loads(row.config),
+    )
+    tally = opened.tallies.get(row.id)
+    if tally is not None:
+        device.lost_readings, device.rejected = tally.lost_readings, tally.rejected
+    device.losses.extend(opened.losses.get(row.id, ()))
+    device.downlink.numbered = opened.downlinks.get(row.id, 0)
+    return device
+
+
+def _clocks(known: Registry, opened: Opened) -> None:
+    for seen in opened.boots:
+        device, boot = known.by_id[seen.device], bytes.fromhex(seen.boot)
+        if seen.offset_ns is None:
+            device.unplaced.add(boot)
+            continue
+        device.boots[boot] = BootClock(seen.offset_ns, seen.error_ns)
+        if seen.error_ns is None:
+            device.placed.add(boot)
+
+
+def _schemas(known: Registry, opened: Opened) -> None:
+    for row in opened.schemas:
+        stream = known.streams[row.stream]
+        stream.schema_ids[row.sid] = row.id
+        stream.layouts[row.sid] = layout_from_json(
+            row.fields, sid=row.sid, resolution=row.resolution, fingerprint=row.fingerprint
+        )
+
+
+def _series(row: SeriesRow, device: Device) -> Series:
+    series = Series(row.id, device, SeriesKey(device.name, row.metric, Kind(row.kind)), row.unit)
+    if row.last_clock is not None:
+        series.learn(row.last_t_ns, row.last_value, Clock(row.last_clock))
+        series.fresh = False
+    return series
+
+
+async def fold(store: Store, known: Registry, windows: Windows, *, first: int) -> None:
+    """Fold the journal from row `first` on: the windows that were open, the newest readings."""
+    async for replayed in store.journal_rows(first):
+        for _, batch in replayed.batches:
+            unknown = batch.clock is Clock.UNKNOWN
+            for column in batch.columns:
+                if len(column.t):
+                    t = None if unknown else column.t
+                    folding = Folding(known.series[column.key], t, column.v, batch.clock)
+                    folding.learn()
+                    folding.fold(windows, row=replayed.row)
+
+
+def orders(known: Registry, rows: Iterable[CommandRow]) -> Iterator[tuple[Order, str | None]]:
+    """The commands that are still open, with their dedupe keys."""
+    for row in rows:
+        yield order(known, row), row.dedupe
+
+
+def order(known: Registry, row: CommandRow) -> Order:
+    """A stored command."""
+    return Order(
+        n=row.n,
+        device=known.by_id[row.device].name,
+        op=json.loads(row.op),
+        args=None if row.args is None else json.loads(row.args),
+        flags=row.flags,
+        expires=row.expires,
+        created=row.created,
+        seq=row.seq,
+        state=row.state,
+        origin=None if row.origin is None else json.loads(row.origin),
+        result=None if row.result is None else json.loads(row.result),
+        updated=row.updated,
+    )
+
+
+def shown(known: Registry, opened: Opened) -> Iterator[EventLogged]:
+    """What a snapshot shows at start: the newest summaries and every device's status."""
+    for made in opened.summaries:
+        series = known.series_by_id[made.series]
+        key = series.key
+        body = payload(made, device=key.device, metric=key.metric, unit=series.unit, kind=key.kind)
+        yield EventLogged(0, 0, "summary", key.device, key.metric, made.window, dump(body))
+    for device in known.devices.values():
+        if device.since:
+            yield EventLogged(0, 0, "status", device.name, None, None, dump(status(device)))

@@ -1,0 +1,73 @@
+"""What is looked after every few seconds: sizes, the outbox's depth, and what is past its bound."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from gateway.errors import StoreError
+from gateway.measures import Measures
+from gateway.store import Store
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 5.0
+BATCHES = 20
+EARLIEST_MS = 1_700_000_000_000
+"""A clock before this is not set yet: nothing may expire by it."""
+
+
+class Upkeep:
+    """Figures that cannot be read at once, and the pruning of logs."""
+
+    def __init__(self, *, store: Store, database: Path, replay_ms: int) -> None:
+        self._store = store
+        self._database = database
+        self._replay_ms = replay_ms
+        self.outbox_depth = 0
+        self.outbox_bytes = 0
+        self.outbox_dead = 0
+        self.outbox_oldest: int | None = None
+
+    def measure(self, measures: Measures) -> None:
+        """Name the figures for `/metrics`."""
+        measures.gauge("outbox_rows", "Outbox rows not acknowledged", lambda: self.outbox_depth)
+        measures.gauge("outbox_bytes", "Bytes of those rows", lambda: self.outbox_bytes)
+        measures.gauge("outbox_dead_rows", "Rows that were given up", lambda: self.outbox_dead)
+        measures.gauge("outbox_oldest_seconds", "Age of the oldest of those rows", self._age)
+        measures.gauge("store_bytes", "Size of the database with its WAL", self._size)
+        measures.gauge("written_bytes", "Bytes written to disk since the start", written_bytes)
+
+    async def run(self) -> None:
+        """Look after things until cancelled."""
+        while True:
+            try:
+                await self._round()
+            except StoreError as error:
+                log.warning("upkeep waits: %s", error)
+            await asyncio.sleep(PERIOD_S)
+
+    async def _round(self) -> None:
+        stats = await self._store.outbox_stats()
+        self.outbox_depth, self.outbox_bytes = stats.depth, stats.bytes
+        self.outbox_oldest, self.outbox_dead = stats.oldest, stats.dead
+        now = time.time_ns() // 1_000_000
+        for _ in range(BATCHES if now > EARLIEST_MS else 0):
+            if not await self._store.prune(now, replay_ms=self._replay_ms):
+                break
+
+    def _age(self) -> float:
+        return 0.0 if self.outbox_oldest is None else time.time() - self.outbox_oldest / 1000
+
+    def _size(self) -> float:
+        files = (self._database, self._database.with_name(self._database.name + "-wal"))
+        return float(sum(file.stat().st_size for file in files if file.exists()))
+
+
+def written_bytes() -> float:
+    """Bytes that this process caused to be written, by the kernel's own account (proc(5))."""
+    try:
+        text = Path("/proc/self/io").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return float(dict(line.split(": ") for line in text.splitlines())["write_bytes"])
