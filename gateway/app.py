@@ -6,23 +6,25 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway import restore
+from gateway import mqtt, restore
 from gateway.access import Access
 from gateway.admin import Admin
+from gateway.bridge import Bridge
 from gateway.config import Config
 from gateway.control import Control, socket_path
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
+from gateway.core.facts import OutboxPut
 from gateway.core.group import Rules
 from gateway.core.live import Live
 from gateway.core.orders import Orders
-from gateway.core.presence import ONLINE, Presence
+from gateway.core.presence import ONLINE, Presence, status
 from gateway.core.registry import Registry
 from gateway.core.take import Taker
 from gateway.core.topics import Topics, Upstream
@@ -36,6 +38,7 @@ from gateway.measures import Measures
 from gateway.pipeline import Pipeline
 from gateway.placing import Placing
 from gateway.reception import Reception
+from gateway.requests import Requests
 from gateway.revisions import Revisions
 from gateway.store import Opened
 from gateway.store.connect import reset_bug_warning
@@ -74,6 +77,7 @@ class Parts:
     admin: Admin
     upkeep: Upkeep
     measures: Measures
+    bridge: Bridge | None
 
 
 async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None) -> None:
@@ -100,12 +104,17 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
                 tasks.create_task(parts.upkeep.run(), name="upkeep"),
                 tasks.create_task(_watch(notifier, parts.pipeline), name="watchdog"),
             ]
+            bridging = None
+            if parts.bridge is not None:
+                bridging = tasks.create_task(parts.bridge.run(), name="bridge")
             notifier.ready(f"listening on {address}")
             log.info("listening", extra={"url": address})
             await stop.wait()
             notifier.stopping()
             log.info("stopping")
             await _farewell(parts)
+            if bridging is not None:
+                await bridging
             for task in running:
                 task.cancel()
         await parts.pipeline.finish()
@@ -119,13 +128,14 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
     watermark = int(opened.meta.get("watermark_ns", 0))
     windows = Windows(lengths, config.summaries.lateness, watermark)
     hub = _hub(config, store, opened, registry)
+    upstream = _upstream(config)
     pipeline = Pipeline(
         store=store,
         registry=registry,
         windows=windows,
         audience=Shown(hub),
         clock=clock,
-        rules=_rules(config),
+        rules=_rules(config, upstream, lambda: bridge),
         interval_s=config.store.commit_interval_ms / 1000,
         measures=measures,
         next_row=opened.highest["journal"] + 1,
@@ -147,9 +157,14 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         window=config.devices.window,
         open_door=config.devices.auth == "open",
     )
+    requests = Requests(store=store, pipeline=pipeline, orders=orders, clock=clock)
+    bridge = _bridge(config, upstream, opened, store=store, pipeline=pipeline, requests=requests)
     facade = Facade(store=store, pipeline=pipeline, orders=orders, hub=hub, window=reception.window)
     pipeline.attach(
-        taker=Taker(orders.answered), due=revisions.add, ticks=(presence.tick, orders.tick)
+        taker=Taker(orders.answered),
+        due=revisions.add,
+        ticks=(presence.tick, orders.tick),
+        outgoing=(lambda: None) if bridge is None else bridge.wake,
     )
     presence.restore(list(registry.devices.values()), clock())
     parts = Parts(
@@ -169,6 +184,7 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
             replay_ms=config.mqtt.replay_hours * 3_600_000,
         ),
         measures=measures,
+        bridge=bridge,
     )
     _measure(parts)
     return parts
@@ -188,11 +204,62 @@ def _hub(config: Config, store: SqliteStore, opened: Opened, registry: Registry)
     )
 
 
-def _rules(config: Config) -> Rules:
-    upstream = None
-    if config.mqtt.url is not None:
-        upstream = Upstream(Topics(config.mqtt.root, config.gateway.id))
-    return Rules(config.devices.max_skew, upstream, config.mqtt.forward_readings)
+def _upstream(config: Config) -> Upstream | None:
+    if config.mqtt.url is None:
+        return None
+    return Upstream(Topics(config.mqtt.root, config.gateway.id))
+
+
+def _rules(config: Config, upstream: Upstream | None, bridge: Callable[[], Bridge | None]) -> Rules:
+    """The bridge is built after the pipeline that these rules are for, hence the callable."""
+
+    def accepting() -> bool:
+        found = bridge()
+        return found is None or found.accepting
+
+    def turned_away(rows: int) -> None:
+        if (found := bridge()) is not None:
+            found.rejected(rows)
+
+    return Rules(
+        config.devices.max_skew,
+        upstream,
+        config.mqtt.forward_readings,
+        accepting,
+        turned_away,
+    )
+
+
+def _bridge(
+    config: Config,
+    upstream: Upstream | None,
+    opened: Opened,
+    *,
+    store: SqliteStore,
+    pipeline: Pipeline,
+    requests: Requests,
+) -> Bridge | None:
+    if upstream is None:
+        return None
+    registry = pipeline.registry
+
+    def statuses() -> Iterator[OutboxPut]:
+        for device in registry.devices.values():
+            if device.since and not device.removed:
+                yield upstream.status(0, device.since, status(device))
+
+    return Bridge(
+        config=config.mqtt,
+        upstream=upstream,
+        epoch=opened.meta["log_epoch"],
+        outbox=store,
+        commands=requests,
+        post=pipeline.post,
+        number=lambda: registry.number("outbox"),
+        statuses=statuses,
+        clock=clock,
+        connect=mqtt.connect,
+    )
 
 
 def _measure(parts: Parts) -> None:
@@ -213,6 +280,12 @@ def _measure(parts: Parts) -> None:
         "Readings declared lost by devices",
         lambda: sum(device.lost_readings for device in devices.values()),
     )
+    if (bridge := parts.bridge) is not None:
+        gauge("mqtt_connected", "1 if the broker is connected", lambda: bridge.stats.connected)
+        gauge("mqtt_in_flight", "Messages without PUBACK", lambda: bridge.stats.in_flight)
+        gauge("mqtt_acknowledged", "PUBACKs since the start", lambda: bridge.stats.acked)
+        gauge("mqtt_dropped", "Rows given up, the outbox being full", lambda: bridge.stats.dropped)
+        gauge("mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected)
     gauge("ready", "1 if the gateway can commit", lambda: parts.pipeline.trouble is None)
     parts.upkeep.measure(parts.measures)
 
@@ -284,6 +357,8 @@ def _tls(config: Config) -> ssl.SSLContext | None:
 
 async def _farewell(parts: Parts) -> None:
     """Tell devices and subscribers that the gateway goes, before anything is closed."""
+    if parts.bridge is not None:
+        parts.bridge.stop()
     parts.links.close()
     await parts.hub.close()
 

@@ -68,7 +68,7 @@ class Control:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio runs this as a task
+        assert task is not None
         self._talks.add(task)
         try:
             if len(self._talks) > MAX_CLIENTS:

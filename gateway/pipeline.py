@@ -96,6 +96,7 @@ class Pipeline:
         self._urgent = asyncio.Event()
         self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
         self._ticks: Sequence[Callable[[Group], object]] = ()
+        self._outgoing: Callable[[], None] = lambda: None
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self.trouble: str | None = None
@@ -109,13 +110,16 @@ class Pipeline:
         taker: Taker,
         due: Callable[[Iterable[f.RevisionDue]], None],
         ticks: Sequence[Callable[[Group], object]],
+        outgoing: Callable[[], None],
     ) -> None:
         """Complete the circle: who takes messages apart, who revises, who looks at the clock.
 
         `due` is told of late windows when a group is built and when it is durable; each of
-        `ticks` may add to every group, four times a second at least.
+        `ticks` may add to every group, four times a second at least; `outgoing` is called when
+        there is something new for the broker.
         """
         self._taker, self._due, self._ticks = taker, due, ticks
+        self._outgoing = outgoing
 
     # -- what shells put in -----------------------------------------------------------------
 
@@ -186,10 +190,12 @@ class Pipeline:
     async def _gather(self) -> None:
         """Wait for something to do, then for company: at most the commit interval."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._waiting.wait(), TICK_S)
+            async with asyncio.timeout(TICK_S):
+                await self._waiting.wait()
         if self._waiting.is_set() and not self._urgent.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._urgent.wait()
 
     def _build(self) -> Group:
         """Close what is due, then take all that waits, in the order in which it came."""
@@ -299,6 +305,10 @@ class Pipeline:
         self._audience.publish_readings(fresh.values())
         for then in group.after:
             then()
+        if group.turned_away:
+            self._rules.turned_away(group.turned_away)
+        if any(isinstance(fact, f.OutboxPut) for fact in group.facts):
+            self._outgoing()
 
 
 def _finish(done: "asyncio.Future[T]", result: T) -> None:

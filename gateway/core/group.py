@@ -50,6 +50,10 @@ class Rules:
     max_skew: int
     upstream: Upstream | None = None
     forward_readings: bool = False
+    accepting: Callable[[], bool] = lambda: True
+    """Whether the outbox takes more (outbox_full = "reject_new")."""
+    turned_away: Callable[[int], None] = lambda _: None
+    """Told how many messages were not put for that reason."""
 
 
 class Group:
@@ -76,6 +80,7 @@ class Group:
         self.after: list[Callable[[], object]] = []
         self.span: tuple[int, int] | None = None
         self.floor: int | None = None
+        self.turned_away = 0
 
     def __bool__(self) -> bool:
         return bool(self.facts or self.entries or self.moved or self.after)
@@ -182,8 +187,11 @@ class Group:
         self.add(event)
 
     def outgoing(self, build: Callable[..., f.OutboxPut], *content: Any) -> None:
-        """Put a message for the broker into the outbox."""
-        self.add(build(self.registry.number("outbox"), self.now.ms, *content))
+        """Put a message for the broker into the outbox, unless that may not grow any more."""
+        if self.rules.accepting():
+            self.add(build(self.registry.number("outbox"), self.now.ms, *content))
+        else:
+            self.turned_away += 1
 
     def summaries(self, made: Iterable[f.SummaryMade]) -> None:
         """Store and publish summaries, closed or revised."""

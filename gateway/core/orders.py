@@ -52,7 +52,7 @@ class Orders:
         self._store_id = store_id
         self._send = send
         self._room = room
-        self._seen: dict[str, Order] = {}
+        self._seen: dict[tuple[str, str], Order] = {}
         self._looked = 0
 
     def restore(self, orders: Iterator[tuple[Order, str | None]]) -> None:
@@ -60,7 +60,7 @@ class Orders:
         for order, dedupe in orders:
             self._registry.devices[order.device].downlink.restore(order)
             if dedupe is not None:
-                self._seen[dedupe] = order
+                self._seen[order.device, dedupe] = order
 
     # -- from whoever asks ------------------------------------------------------------------
 
@@ -102,16 +102,18 @@ class Orders:
             origin=request.origin,
         )
         if request.dedupe is not None:
-            self._seen[request.dedupe] = order
+            self._seen[request.device, request.dedupe] = order
         return order
 
     def _repeated(self, group: Group, request: Request) -> Order | None:
         """A request seen before, as long as its order is open or ten seconds young."""
-        order = self._seen.get(request.dedupe) if request.dedupe is not None else None
-        if order is None or request.dedupe is None:
+        if request.dedupe is None:
+            return None
+        order = self._seen.get((request.device, request.dedupe))
+        if order is None:
             return None
         if order.state in FINAL and group.now.ms - order.created > DEDUPE_MS:
-            del self._seen[request.dedupe]
+            del self._seen[request.device, request.dedupe]
             return None
         return order
 

@@ -203,8 +203,7 @@ class Upstream:
 
     def state(self, number: int, t: int, device: str, values: Mapping[str, Any]) -> OutboxPut:
         """The newest value per metric, retained until it is too old to be called a state."""
-        body = {"v": 1, "dev": device, "t": t, "values": dict(values)}
-        put = _put(number, t, topic=self.topics.state(device), body=body)
+        put = _put(number, t, topic=self.topics.state(device), body=dict(values))
         return put._replace(retain=True, replaces=True, expires=t + self.state_ms)
 
     def result(

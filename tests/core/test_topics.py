@@ -124,7 +124,7 @@ def test_status_and_state_are_retained_and_replace_older_ones() -> None:
         assert put.replaces
     assert status.expires is None
     assert state.expires == 60_005
-    assert json.loads(state.payload) == {"v": 1, "dev": "d", "t": 5, "values": {"temp": 21.5}}
+    assert json.loads(state.payload) == {"temp": 21.5}
 
 
 def test_a_result_goes_to_the_device_unless_it_is_asked_elsewhere() -> None:
