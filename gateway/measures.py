@@ -5,9 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.process_collector import ProcessCollector
 
+from gateway.core.facts import Loss
 from gateway.core.group import Group
 
 ACK_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
@@ -24,6 +31,7 @@ class Measures:
     """Counters and gauges, in a registry of their own."""
 
     def __init__(self, mono: Callable[[], int] = time.monotonic_ns) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._mono = mono
         self.messages = self._counter("messages", "Sequenced messages committed")
@@ -59,6 +67,7 @@ class Measures:
         self.commit_seconds.observe((self._mono() - begun) / 1e9)
         self.commits.inc()
         self.events.inc(len(group.events))
+        self.lost.inc(sum(isinstance(fact, Loss) for fact in group.facts))
         self.rejected.inc(sum(map(len, group.rejects.values())))
 
     def acknowledged(self, group: Group, sent: Sequence[Waited]) -> None:

@@ -16,7 +16,7 @@ from gateway.core import facts as f
 from gateway.core.group import Group
 from gateway.core.readings import NS_PER_MS
 from gateway.core.registry import Registry
-from gateway.core.windows import Window, Windows, summarise
+from gateway.core.windows import Readings, Window, Windows, summarise
 from gateway.errors import StoreError
 from gateway.measures import Measures
 from gateway.pipeline import Pipeline
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 PAUSE_S = 0.5
 RETRY_S = 5.0
 MOST_CELLS = 2000
+FOLD_AT_ONCE = 64
 
 
 class Disk(Protocol):
@@ -110,10 +111,13 @@ class Revisions:
         """The oldest due window, widened to the longest due window around it."""
         first = min(self._due, key=lambda due: due.t0)
         t0 = first.t0 * NS_PER_MS
-        longest = max(
-            (w for w in self._windows.values() if self._has(w, t0)), key=lambda w: w.length,
-            default=self._windows[first.window],
-        )  # fmt: skip
+        places = {(due.window, due.t0) for due in self._due}
+        around = [
+            window
+            for window in self._windows.values()
+            if (window.name, window.start(t0) // NS_PER_MS) in places
+        ]
+        longest = max(around, key=lambda window: window.length)
         since = longest.start(t0)
         until = since + longest.length
         cells = {
@@ -124,19 +128,21 @@ class Revisions:
         }
         return Span(since, until, dict(list(cells.items())[:MOST_CELLS]))
 
-    def _has(self, window: Window, t0: int) -> bool:
-        start = window.start(t0) // NS_PER_MS
-        return any(due.window == window.name and due.t0 == start for due in self._due)
-
     async def _fold(self, span: Span) -> dict[f.RevisionDue, f.SummaryMade]:
         """Summaries of all due cells, folded from the disk in bounded memory."""
         series = {due.series for due in span.cells}
         windows = Windows(list(self._windows.values()), 0, span.since)
+        some: list[Readings] = []
         async for found in self._disk.readings(
             since_ns=span.since, until_ns=span.until, series=series
         ):
             kind = self._registry.series_by_id[found.series].key.kind
-            windows.fold([(found.series, kind, found.t, found.v)], row=found.row)
+            some.append((found.series, kind, found.t, found.v))
+            if len(some) == FOLD_AT_ONCE:
+                windows.fold(some, row=0)
+                some.clear()
+                await asyncio.sleep(0)
+        windows.fold(some, row=0)
         closed = windows.close(span.until)
         made = {_cell(summary): summary for summary in closed.summaries}
         for due in closed.from_disk:

@@ -113,6 +113,8 @@ class Windows:
     def late(self, series: int, t: NDArray[np.int64]) -> set[RevisionDue]:
         """The closed windows that these readings (ns UTC) of `series` fall into."""
         found: set[RevisionDue] = set()
+        if not len(t) or t.min() >= max(self.mark()):
+            return found
         for level in self._levels:
             window = level.window
             late = t[t < window.start(self.watermark)]
