@@ -112,6 +112,7 @@ class Link:
         self._pings = 0
         self._alive = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._bye: Bye | None = None
         self.on_welcome: Callable[[], None] | None = None
         self.hello: Hello | None = None
         self.stream: Stream | None = None
@@ -124,16 +125,15 @@ class Link:
         self._alive = self._clock().mono
         self._start(self._write(), "link-write")
         self._start(self._watch(), "link-watch")
-        bye: Bye | None = None
         try:
-            bye = await self._read()
+            await self._read()
         except ProtocolError as error:
             await self.part(error.close_code, error.text)
         finally:
             self._uplink.drop()
             for task in list(self._tasks):
                 task.cancel()
-            self._intake.parted(self, bye)
+            self._intake.parted(self, self._bye)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the link; what outlives the link is still brought to its end."""
@@ -146,8 +146,8 @@ class Link:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _read(self) -> Bye | None:
-        """Take frames until the socket ends; return the BYE if there was one."""
+    async def _read(self) -> None:
+        """Take frames until the socket ends or the device says BYE."""
         async for frame in self._socket:
             self._alive = self._clock().mono
             if self.fenced:
@@ -156,15 +156,15 @@ class Link:
                 case WSMsgType.BINARY:
                     message = self._receive(frame.data)
                     if isinstance(message, Bye):
+                        self._bye = message
                         await self._socket.close(code=CloseCode.DONE)
-                        return message
+                        return
                 case WSMsgType.TEXT:
                     raise WireError("a text message; this protocol is binary")
                 case WSMsgType.PING:
                     await self._pong(frame.data)
                 case _:
                     pass
-        return None
 
     async def _pong(self, payload: bytes) -> None:
         self._pings += 1

@@ -19,6 +19,7 @@ from gateway.core.presence import Presence
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.uplink import Arrival
 from gateway.errors import CloseCode, SessionError, WireError
+from gateway.guard import prepare
 from gateway.link import SUBPROTOCOL, Link, Terms
 from gateway.links import Links
 from gateway.pipeline import Pipeline
@@ -75,7 +76,7 @@ class Reception:
         )
         if not socket.can_prepare(request).ok:
             raise web.HTTPUpgradeRequired(text="this is the devices' WebSocket (sensorlink.v1)\n")
-        await socket.prepare(request)
+        await prepare(socket, request)
         link = Link(
             socket,
             intake=self,
