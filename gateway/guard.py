@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 
@@ -46,7 +46,7 @@ async def prepare(socket: web.WebSocketResponse, request: web.Request) -> None:
     aiohttp has no public place for it. Raises WireError if the client's first frames, sent
     together with the request, are illegal.
     """
-    protocol = cast(Any, request.protocol)
+    protocol: Any = request.protocol
     seen = bytes(protocol._message_tail)  # noqa: SLF001
     await socket.prepare(request)
     if request.transport is not None:

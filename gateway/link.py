@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 SUBPROTOCOL = "sensorlink.v1"
 HELLO_S = 10.0
 PING_S = 30
+LOOKS_A_PING = 6
 SILENCE_S = 75
 HOLD_S = 10.5
 CLOSE_S = 2.0
@@ -175,17 +178,19 @@ class Link:
     async def _watch(self) -> None:
         """Demand HELLO in time, ping, and part from a device that fell silent."""
         await asyncio.sleep(HELLO_S)
-        while self._session.state is State.OPENING:
+        if self._session.state is State.OPENING:
             await self.part(CloseCode.NO_HELLO, f"no HELLO within {HELLO_S:.0f} s")
             return
-        while True:
+        for beat in count():
             silence = (self._clock().mono - self._alive) / 1e9
             if silence > SILENCE_S:
                 await self.part(CloseCode.SILENT, f"silent for {silence:.0f} s")
                 return
-            self._pings = 0
-            await self._socket.ping(b"")
-            await asyncio.sleep(PING_S)
+            if beat % LOOKS_A_PING == 0:
+                self._pings = 0
+                with suppress(ConnectionError):
+                    await self._socket.ping(b"")
+            await asyncio.sleep(PING_S / LOOKS_A_PING)
 
     async def part(self, code: CloseCode, text: str, *, retry_ms: int | None = None) -> None:
         """Say ERROR where there is time, and close."""

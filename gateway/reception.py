@@ -15,7 +15,7 @@ from gateway.core.group import Group
 from gateway.core.layouts import layout_to_json, read_schema
 from gateway.core.messages import Bye, Hello, Schema
 from gateway.core.orders import Orders
-from gateway.core.presence import Presence
+from gateway.core.presence import ONLINE, Presence
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.uplink import Arrival
 from gateway.errors import CloseCode, SessionError, WireError
@@ -137,16 +137,17 @@ class Reception:
         if older is not None and older is not link:
             older.fenced = True
         self._links.current[hello.device] = link
-        claim = await self._pipeline.submit(partial(self._settle, link, hello))
+        settle = partial(self._settle, link, hello, self._clock())
+        claim = await self._pipeline.submit(settle)
         if older is not None and older is not link:
             link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
         return claim
 
-    def _settle(self, link: Link, hello: Hello, group: Group) -> Claim:
+    def _settle(self, link: Link, hello: Hello, at: Now, group: Group) -> Claim:
         claim = self._claims.settle(group, hello)
         if claim.stream is not None:
             if hello.mono_ms is not None:
-                self._sample(group, claim.stream, hello.mono_ms)
+                self._sample(group, claim.stream, hello.mono_ms, at=at)
             group.after.append(partial(self._welcomed, link, claim.device))
         return claim
 
@@ -180,10 +181,11 @@ class Reception:
 
     def sample(self, stream: Stream, device_ms: int) -> None:
         """TIMESYNC: one more sample of the boot's clock."""
-        self._pipeline.change(lambda group: self._sample(group, stream, device_ms))
+        at = self._clock()
+        self._pipeline.change(lambda group: self._sample(group, stream, device_ms, at=at))
 
-    def _sample(self, group: Group, stream: Stream, device_ms: int) -> None:
-        if sample(group, stream, device_ms):
+    def _sample(self, group: Group, stream: Stream, device_ms: int, *, at: Now) -> None:
+        if sample(group, stream, device_ms, at=at):
             self._placing.begin(stream.device, stream.boot)
 
     def handled(self, device: Device, seq: int) -> None:
@@ -192,13 +194,13 @@ class Reception:
 
     def parted(self, link: Link, bye: Bye | None) -> None:
         """A connection ended; the device is gone unless a newer one took over."""
-        if link.stream is None or self._links.current.get(link.name) is not link:
+        device = self._registry.devices.get(link.name)
+        if device is None or self._links.current.get(link.name) is not link:
             return
         del self._links.current[link.name]
-        device = link.stream.device
-        if bye is not None:
+        if bye is not None and link.stream is not None:
             self._pipeline.change(lambda group: self._presence.left(group, device, bye))
-        else:
+        elif device.state == ONLINE:
             self._presence.gone(device, self._clock())
 
 

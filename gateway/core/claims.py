@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.core import facts as f
-from gateway.core.clock import BootClock
+from gateway.core.clock import BootClock, Now
 from gateway.core.group import Group
 from gateway.core.messages import Hello
 from gateway.core.orders import Orders, Request
@@ -99,11 +99,14 @@ class Claims:
         self._orders.put(group, Request(device.name, None, args))
 
 
-def sample(group: Group, stream: Stream, device_ms: int) -> bool:
-    """Learn from a sample of the stream's boot; True if readings wait for this boot's time."""
+def sample(group: Group, stream: Stream, device_ms: int, *, at: Now) -> bool:
+    """Learn that the device's clock said `device_ms` in what was received at `at`.
+
+    True if readings wait for this boot's time.
+    """
     device, boot = stream.device, stream.boot
     clock = device.boots.setdefault(boot, BootClock())
-    clock.sample(group.now, device_ms)
+    clock.sample(at, device_ms)
     offset, error = clock.offset(group.now), clock.error()
     device.clock_error_ns = error
     if boot in device.unplaced:
