@@ -92,6 +92,8 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
     opened = await store.open()
     if (warning := reset_bug_warning()) is not None:
         log.info(warning)
+    if config.mqtt.home_assistant:
+        log.warning("[mqtt] home_assistant has no effect yet: nothing is announced")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         parts = build(config, store=store, opened=opened)
@@ -264,29 +266,37 @@ def _bridge(
 
 def _measure(parts: Parts) -> None:
     """Name what `/metrics` reads from memory."""
-    gauge, devices = parts.measures.gauge, parts.registry.devices
-    gauge("subscribers", "Clients of the event stream", lambda: parts.hub.clients)
-    gauge("links", "Open connections of devices", lambda: len(parts.links.all))
-    gauge("revisions_due", "Windows that wait for a revision", lambda: len(parts.revisions))
-    gauge("series", "Known series", lambda: len(parts.registry.series))
-    gauge(
+    measures, devices = parts.measures, parts.registry.devices
+    measures.gauge("subscribers", "Clients of the event stream", lambda: parts.hub.clients)
+    measures.gauge("links", "Open connections of devices", lambda: len(parts.links.all))
+    measures.gauge(
+        "revisions_due", "Windows that wait for a revision", lambda: len(parts.revisions)
+    )
+    measures.gauge("series", "Known series", lambda: len(parts.registry.series))
+    measures.gauge(
         "devices_online",
         "Devices that are online",
         lambda: sum(device.state == ONLINE for device in devices.values()),
     )
-    gauge("devices", "Known devices", lambda: len(devices))
-    gauge(
+    measures.gauge("devices", "Known devices", lambda: len(devices))
+    measures.gauge(
         "lost_readings",
         "Readings declared lost by devices",
         lambda: sum(device.lost_readings for device in devices.values()),
     )
     if (bridge := parts.bridge) is not None:
-        gauge("mqtt_connected", "1 if the broker is connected", lambda: bridge.stats.connected)
-        gauge("mqtt_in_flight", "Messages without PUBACK", lambda: bridge.stats.in_flight)
-        gauge("mqtt_acknowledged", "PUBACKs since the start", lambda: bridge.stats.acked)
-        gauge("mqtt_dropped", "Rows given up, the outbox being full", lambda: bridge.stats.dropped)
-        gauge("mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected)
-    gauge("ready", "1 if the gateway can commit", lambda: parts.pipeline.trouble is None)
+        measures.gauge(
+            "mqtt_connected", "1 if the broker is connected", lambda: bridge.stats.connected
+        )
+        measures.gauge("mqtt_in_flight", "Messages without PUBACK", lambda: bridge.stats.in_flight)
+        measures.gauge("mqtt_acknowledged", "PUBACKs since the start", lambda: bridge.stats.acked)
+        measures.gauge(
+            "mqtt_dropped", "Rows given up, the outbox being full", lambda: bridge.stats.dropped
+        )
+        measures.gauge(
+            "mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected
+        )
+    measures.gauge("ready", "1 if the gateway can commit", lambda: parts.pipeline.trouble is None)
     parts.upkeep.measure(parts.measures)
 
 

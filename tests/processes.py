@@ -96,7 +96,7 @@ def fleet(gateway: GatewayProcess, *options: str) -> "subprocess.Popen[bytes]":
     with (gateway.folder / "fleet.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "simulators", "fleet", "--url", gateway.link, "--quiet"]
-            + ["--reconnect-scale", "0.02", *options],
+            + ["--reconnect-scale", "0.02", *options],  # noqa: RUF005 - two lines read better
             stdout=log,
             stderr=log,
         )
