@@ -93,10 +93,8 @@ class GatewayProcess:
 
 def fleet(gateway: GatewayProcess, *options: str) -> "subprocess.Popen[bytes]":
     """Simulated devices that come back quickly after a drop."""
+    asked = ["--url", gateway.link, "--quiet", "--reconnect-scale", "0.02", *options]
     with (gateway.folder / "fleet.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "simulators", "fleet", "--url", gateway.link, "--quiet"]
-            + ["--reconnect-scale", "0.02", *options],  # noqa: RUF005 - two lines read better
-            stdout=log,
-            stderr=log,
+            [sys.executable, "-m", "simulators", "fleet", *asked], stdout=log, stderr=log
         )
