@@ -1,4 +1,4 @@
-"""A device client written from docs/wire.md alone: maps in, maps out, none of the gateway's code."""
+"""A device client written from docs/wire.md alone: maps in, maps out."""
 
 import os
 from typing import Any

@@ -30,8 +30,8 @@ from gateway.core.broker import (
     Unsendable,
 )
 from gateway.core.topics import check_topic
-from gateway.core.trouble import closed_early, refused_connection, refused_filter, unreachable
 from gateway.mqtt.dialling import off_the_loop, tls_context
+from gateway.mqtt.trouble import closed_early, refused_connection, refused_filter, unreachable
 from gateway.mqtt.wheel import Wheel
 
 log = logging.getLogger(__name__)
