@@ -150,6 +150,21 @@ class Rejection(NamedTuple):
     body: bytes
 
 
+class Dropped(NamedTuple):
+    """Stored things that were given up; facts of one UTC day, cause and kind add up.
+
+    day: days since 1970. cause: age, size, outbox_full, damage. what: readings, summaries,
+    messages. t_min, t_max: the span of what was dropped, as far as it is known.
+    """
+
+    day: int
+    cause: str
+    what: str
+    n: int
+    t_min: int | None
+    t_max: int | None
+
+
 class RevisionDone(NamedTuple):
     window: str
     t0: int
@@ -263,7 +278,7 @@ class MetaSet(NamedTuple):
 Fact = (
     DeviceAdded | DeviceAccess | DeviceRemoved | DevicePresence | DeviceConfig
     | StreamOpened | StreamMoved | StreamForgotten | BootSeen | SchemaLearned
-    | SeriesLearned | SeriesLatest | JournalRow | Loss | Rejection
+    | SeriesLearned | SeriesLatest | JournalRow | Loss | Rejection | Dropped
     | RevisionDone | RevisionDue | SummaryMade | EventLogged
     | OutboxPut | OutboxDone | OutboxRefused | CommandPut | CommandMoved | MetaSet
 )  # fmt: skip

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.errors import StoreError
-from gateway.store.tables import INDEXES, TABLES, VIEWS
+from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
+from gateway.store.schema_2 import CHUNKS
 
 APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
 
@@ -22,7 +23,10 @@ class Migration(NamedTuple):
     statements: Sequence[str]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS)),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS)),
+    Migration(2, "chunks, and summaries by time", CHUNKS),
+)
 NEWEST = MIGRATIONS[-1].number
 
 

@@ -41,6 +41,11 @@ ORDER: dict[type, str] = {
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
     f.Rejection: """INSERT INTO rejected (id, device, epoch, seq, code, reason, t, body)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+    f.Dropped: """INSERT INTO dropped (day, cause, what, n, t_min, t_max)
+        VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (day, cause, what) DO UPDATE SET
+        n = n + excluded.n,
+        t_min = min(coalesce(t_min, excluded.t_min), coalesce(excluded.t_min, t_min)),
+        t_max = max(coalesce(t_max, excluded.t_max), coalesce(excluded.t_max, t_max))""",
     f.SeriesLatest: """UPDATE series SET last_t_ns = ?, last_value = ?, last_clock = ?
         WHERE id = ?""",
     f.RevisionDone: "DELETE FROM revision_due WHERE window = ? AND t0 = ? AND series = ?",
