@@ -140,7 +140,6 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         rules=_rules(config, upstream, lambda: bridge),
         interval_s=config.store.commit_interval_ms / 1000,
         measures=measures,
-        next_row=opened.highest["journal"] + 1,
     )
     store_id = bytes.fromhex(opened.meta["store_id"])
     orders = Orders(registry, store_id=store_id, send=links.send, room=links.room)
@@ -301,14 +300,14 @@ def _measure(parts: Parts) -> None:
 
 
 async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:
-    """Fold again what open windows need from the journal."""
-    first = int(opened.meta.get("fold_from", 1))
+    """Fold again what open windows need from the disk."""
+    settled = int(opened.meta.get("settled_row", 0))
     begun = time.monotonic()
-    await restore.fold(store, parts.registry, parts.windows, first=first)
+    await restore.fold(store, parts.registry, parts.windows, settled=settled)
     log.info(
-        "folded the journal",
+        "folded the stored readings",
         extra={
-            "from_row": first,
+            "from_row": settled + 1,
             "to_row": opened.highest["journal"],
             "seconds": round(time.monotonic() - begun, 3),
             "clean": opened.clean,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.api import DeviceInfo, OrderInfo, QueueFull, UnknownDevice
+from gateway.core.chunks import Run
 from gateway.core.facts import EventLogged, Loss, Rejection
 from gateway.core.live import Live, Newest
 from gateway.core.order import OrderBody
@@ -15,7 +16,6 @@ from gateway.hub import Hub
 from gateway.pipeline import Pipeline
 from gateway.restore import order as restored
 from gateway.store import Store
-from gateway.store.rows import Found
 
 
 class Facade:
@@ -86,12 +86,13 @@ class Facade:
 
     # -- disk -------------------------------------------------------------------------------
 
-    def readings(
+    async def readings(
         self, *, device: str, metric: str, since_ns: int, until_ns: int
-    ) -> AsyncIterator[Found]:
-        return self._store.readings(
+    ) -> AsyncIterator[Run]:
+        async for found in self._store.readings(
             device=device, metric=metric, since_ns=since_ns, until_ns=until_ns
-        )
+        ):
+            yield found.run
 
     async def summaries(self, **asked: Any) -> tuple[Sequence[Mapping[str, Any]], str | None]:
         page = await self._store.summaries(**asked)

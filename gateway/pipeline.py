@@ -18,6 +18,7 @@ from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
 from gateway.core.registry import Registry, Series, Stream
+from gateway.core.settling import Settling
 from gateway.core.take import Taker
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
@@ -78,7 +79,6 @@ class Pipeline:
         rules: Rules,
         interval_s: float,
         measures: Measures,
-        next_row: int,
     ) -> None:
         self.registry = registry
         self.windows = windows
@@ -88,7 +88,7 @@ class Pipeline:
         self._rules = rules
         self._interval = interval_s
         self._measures = measures
-        self._next_row = next_row
+        self._settling = Settling()
         self._intake: list[Sent | Callable[[Group], object]] = []
         self._bytes = 0
         self._posted: list[f.Fact] = []
@@ -175,6 +175,7 @@ class Pipeline:
         self._finishing = True
         if self._turn is not None:
             await self._turn
+        self.post(*self._settling.positions(self.registry, self._clock()))
         await self.turn()
 
     async def turn(self) -> None:
@@ -222,7 +223,7 @@ class Pipeline:
         for due in closed.from_disk:
             group.make_due(due)
         if closed.summaries:
-            group.newest()
+            group.states()
         self._measures.summaries.inc(len(closed.summaries))
 
     def _mark(self, group: Group) -> None:
@@ -231,14 +232,9 @@ class Pipeline:
         A reading is late by the watermark of its group: the two must never be parted by a crash.
         """
         mark = self.windows.mark()
-        if mark == self._marked and group.floor is None:
-            return
-        self._marked = mark
-        needed = (self.windows.fold_from(), group.floor, self._next_row)
-        group.add(
-            f.MetaSet("watermark_ns", str(self.windows.watermark)),
-            f.MetaSet("fold_from", str(min(row for row in needed if row is not None))),
-        )
+        if mark != self._marked:
+            self._marked = mark
+            group.add(f.MetaSet("watermark_ns", str(self.windows.watermark)))
 
     async def _commit(self, group: Group) -> None:
         """Make the group durable. While the disk has no room it is tried again, unchanged."""
@@ -264,16 +260,17 @@ class Pipeline:
 
     def _facts(self, group: Group) -> list[f.Fact]:
         self._mark(group)
-        for stream_id, committed in group.moved.items():
-            group.add(f.StreamMoved(committed, group.now.ms, stream_id))
         if group.entries:
-            row = self.registry.number("journal")
-            self._next_row = row + 1
-            header, body, crc = pack(group.entries)
-            low, high = group.span or (None, None)
-            readings = sum(entry.readings for entry in group.entries)
-            group.add(f.JournalRow(row, group.now.ms, low, high, readings, header, crc, body))
+            group.add(self._row(group))
+        self._settling.settle(group)
         return group.facts
+
+    def _row(self, group: Group) -> f.JournalRow:
+        row = self.registry.number("journal")
+        header, body, crc = pack(group.entries)
+        low, high = group.span or (None, None)
+        readings = sum(entry.readings for entry in group.entries)
+        return f.JournalRow(row, group.now.ms, low, high, readings, header, crc, body)
 
     # -- after the commit -------------------------------------------------------------------
 
@@ -296,7 +293,7 @@ class Pipeline:
             if folding.t is not None
         ]
         if known:
-            self.windows.fold(known, row=self._next_row - 1)
+            self.windows.fold(known)
         self._due(group.due)
 
     def _publish(self, group: Group) -> None:

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 class Disk(Protocol):
     """What placing reads."""
 
-    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[tuple[int, Batch]]:
-        """Journal row and readings of each message of that boot whose time is unknown."""
+    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[Batch]:
+        """The stored readings of that boot whose time is unknown."""
 
 
 class Placing:
@@ -54,7 +54,7 @@ class Placing:
         await self._pipeline.submit(partial(_settle, device, boot, offset, found))
         log.info(
             "placed readings in time",
-            extra={"device": device.name, "readings": sum(len(batch) for _, batch in found)},
+            extra={"device": device.name, "readings": sum(map(len, found))},
         )
 
 
@@ -62,16 +62,13 @@ def _barrier(group: Group) -> None:
     """Ends when everything that was built before is durable."""
 
 
-def _settle(
-    device: Device, boot: bytes, offset: int, found: list[tuple[int, Batch]], group: Group
-) -> None:
+def _settle(device: Device, boot: bytes, offset: int, found: list[Batch], group: Group) -> None:
     """The boot's mapping, the windows that need a revision, and the open windows' share."""
     group.add(f.BootSeen(device.id, boot.hex(), offset, None, group.now.ms))
-    for row, batch in found:
+    for batch in found:
         for column in batch.columns:
             series = group.registry.series[column.key]
             t = column.t + offset
             group.late(series, t)
             folding = Folding(series, t, column.v, Clock.MAPPED)
-            group.after += [partial(folding.fold, group.windows, row=row), folding.learn]
-        group.floor = row if group.floor is None else min(group.floor, row)
+            group.after += [partial(folding.fold, group.windows), folding.learn]

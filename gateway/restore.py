@@ -9,10 +9,11 @@ from gateway.core.facts import EventLogged
 from gateway.core.group import Folding
 from gateway.core.layouts import layout_from_json
 from gateway.core.presence import status
-from gateway.core.readings import Clock, Kind, SeriesKey
+from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series, Stream
 from gateway.core.summary import dump, payload
 from gateway.core.windows import Windows
+from gateway.folding import fold_stored
 from gateway.store import Opened, Store
 from gateway.store.rows import CommandRow, DeviceRow, SeriesRow
 
@@ -83,21 +84,20 @@ def _series(row: SeriesRow, device: Device) -> Series:
     series = Series(row.id, device, SeriesKey(device.name, row.metric, Kind(row.kind)), row.unit)
     if row.last_clock is not None:
         series.learn(row.last_t_ns, row.last_value, Clock(row.last_clock))
-        series.fresh = False
+        series.fresh = series.unsettled = False
     return series
 
 
-async def fold(store: Store, known: Registry, windows: Windows, *, first: int) -> None:
-    """Fold the journal from row `first` on: the windows that were open, the newest readings."""
-    async for replayed in store.journal_rows(first):
+async def fold(store: Store, known: Registry, windows: Windows, *, settled: int) -> None:
+    """Fold what is stored: open windows by time, newest readings from row `settled` on."""
+    async for replayed in store.journal_rows(settled + 1):
         for _, batch in replayed.batches:
             unknown = batch.clock is Clock.UNKNOWN
             for column in batch.columns:
                 if len(column.t):
                     t = None if unknown else column.t
-                    folding = Folding(known.series[column.key], t, column.v, batch.clock)
-                    folding.learn()
-                    folding.fold(windows, row=replayed.row)
+                    Folding(known.series[column.key], t, column.v, batch.clock).learn()
+    await fold_stored(store, known, windows, since=windows.open_since(), until=INT64_MAX)
 
 
 def orders(known: Registry, rows: Iterable[CommandRow]) -> Iterator[tuple[Order, str | None]]:

@@ -6,36 +6,33 @@ with the revision, so a crash repeats a revision rather than forget it.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from gateway import folding
 from gateway.core import facts as f
 from gateway.core.group import Group
 from gateway.core.readings import NS_PER_MS
 from gateway.core.registry import Registry
-from gateway.core.windows import Readings, Window, Windows, summarise
+from gateway.core.windows import Window, Windows, summarise
 from gateway.errors import StoreError
+from gateway.folding import fold_stored
 from gateway.measures import Measures
 from gateway.pipeline import Pipeline
-from gateway.store.rows import Found, SummaryPage
+from gateway.store.rows import SummaryPage
 
 log = logging.getLogger(__name__)
 
 PAUSE_S = 0.5
 RETRY_S = 5.0
 MOST_CELLS = 2000
-FOLD_AT_ONCE = 64
 
 
-class Disk(Protocol):
+class Disk(folding.Disk, Protocol):
     """What revisions read."""
-
-    def readings(
-        self, *, since_ns: int, until_ns: int, series: Collection[int] | None = None
-    ) -> AsyncIterator[Found]: ...
 
     async def summaries(
         self, *, window: str, since_ms: int, until_ms: int, cursor: str | None = None
@@ -132,17 +129,9 @@ class Revisions:
         """Summaries of all due cells, folded from the disk in bounded memory."""
         series = {due.series for due in span.cells}
         windows = Windows(list(self._windows.values()), 0, span.since)
-        some: list[Readings] = []
-        async for found in self._disk.readings(
-            since_ns=span.since, until_ns=span.until, series=series
-        ):
-            kind = self._registry.series_by_id[found.series].key.kind
-            some.append((found.series, kind, found.t, found.v))
-            if len(some) == FOLD_AT_ONCE:
-                windows.fold(some, row=0)
-                some.clear()
-                await asyncio.sleep(0)
-        windows.fold(some, row=0)
+        await fold_stored(
+            self._disk, self._registry, windows, since=span.since, until=span.until, series=series
+        )
         closed = windows.close(span.until)
         made = {_cell(summary): summary for summary in closed.summaries}
         for due in closed.from_disk:
@@ -161,8 +150,8 @@ class Revisions:
         ]
         if not pieces:
             return None
-        t = np.concatenate([piece.t for piece in pieces])
-        v = np.concatenate([piece.v for piece in pieces])
+        t = np.concatenate([piece.run.t for piece in pieces])
+        v = np.concatenate([piece.run.v for piece in pieces])
         kind = self._registry.series_by_id[due.series].key.kind
         return summarise(kind, t, v, series=due.series, window=window, t0=since)
 

@@ -17,9 +17,8 @@ from rich.table import Table
 from gateway.commands.options import DURATION, MOMENT, as_owner, config_option, load_config
 from gateway.commands.reach import existing_database
 from gateway.config import Config, Duration
-from gateway.core.readings import Clock
+from gateway.core.chunks import Run
 from gateway.errors import GatewayError
-from gateway.store import Found
 from gateway.store.sqlite import SqliteStore
 
 _MAX_ROWS = 1_000_000
@@ -37,8 +36,8 @@ class Steps:
         self._length = length_ns
         self._bins: dict[int, tuple[float, float, float, int]] = {}
 
-    def add(self, found: Found) -> None:
-        t, v = found.t, found.v
+    def add(self, run: Run) -> None:
+        t, v = run.t, run.v
         if v.dtype == object:
             raise GatewayError("this metric is text: leave out --step")
         starts, inverse = np.unique(t // self._length, return_inverse=True)
@@ -70,8 +69,8 @@ class Raw:
     def __init__(self) -> None:
         self._rows: list[tuple[int, Any]] = []
 
-    def add(self, found: Found) -> None:
-        self._rows.extend(zip(found.t.tolist(), found.v.tolist(), strict=True))
+    def add(self, run: Run) -> None:
+        self._rows.extend(zip(run.t.tolist(), run.v.tolist(), strict=True))
         if len(self._rows) > _MAX_ROWS:
             raise TooMuch(f"more than {_MAX_ROWS:,} readings: give a --step, or use export")
 
@@ -122,8 +121,7 @@ async def _gather(
         async for found in store.readings(
             since_ns=span[0], until_ns=span[1], device=device, metric=metric
         ):
-            if found.clock is not Clock.UNKNOWN:
-                gathered.add(found)
+            gathered.add(found.run)
     finally:
         await store.close()
 

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from array import array
 from dataclasses import dataclass, replace
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -22,10 +22,9 @@ MAX_SEQUENCE = 4096
 
 
 class Cell(ABC):
-    """One series in one window. `row` is the least journal row that it came from."""
+    """One series in one window."""
 
     __slots__ = ()
-    row: int
 
     @abstractmethod
     def merge(self, later: Self) -> None:
@@ -44,7 +43,6 @@ class Cell(ABC):
 class NumberCell(Cell):
     """Numbers. `std` is the population's; its parts never overflow, whatever the values."""
 
-    row: int
     n: int
     mean: float
     std: float
@@ -67,7 +65,6 @@ class NumberCell(Cell):
         )
         self.mean = self.mean + share * half + share * half
         self.n = n
-        self.row = min(self.row, later.row)
         self.min = min(self.min, later.min)
         self.max = max(self.max, later.max)
         if later.t_first < self.t_first:
@@ -110,7 +107,6 @@ class NumberCell(Cell):
 class SequenceCell(Cell):
     """Booleans or texts: all of them up to `limit`, since a late one may split any run."""
 
-    row: int
     n: int
     t: "array[int]"
     v: list[Any]
@@ -120,7 +116,6 @@ class SequenceCell(Cell):
         self._bound()
 
     def merge(self, later: Self) -> None:
-        self.row = min(self.row, later.row)
         self.n += later.n
         self.t.extend(later.t)
         self.v.extend(later.v)
@@ -161,7 +156,6 @@ def number_cells(
     v: NDArray[np.float64],
     starts: NDArray[np.intp],
     *,
-    row: int,
     exact: int = EXACT,
 ) -> list[NumberCell]:
     """One cell per run of readings; run i is `starts[i]:starts[i + 1]`, sorted by time."""
@@ -182,7 +176,7 @@ def number_cells(
         t[ends - 1],
         v[ends - 1],
     )
-    return list(map(NumberCell, repeat(row), *(column.tolist() for column in columns), digests))
+    return list(map(NumberCell, *(column.tolist() for column in columns), digests))
 
 
 def sequence_cells(
@@ -190,13 +184,12 @@ def sequence_cells(
     v: NDArray[np.object_],
     starts: NDArray[np.intp],
     *,
-    row: int,
     limit: int = MAX_SEQUENCE,
 ) -> list[SequenceCell]:
     """One cell per run of readings; run i is `starts[i]:starts[i + 1]`, sorted by time."""
     ends = [*starts[1:].tolist(), len(t)]
     return [
-        SequenceCell(row, b - a, array("q", t[a:b].tobytes()), v[a:b].tolist(), limit)
+        SequenceCell(b - a, array("q", t[a:b].tobytes()), v[a:b].tolist(), limit)
         for a, b in zip(starts.tolist(), ends, strict=True)
     ]
 

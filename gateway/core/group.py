@@ -37,10 +37,10 @@ class Folding(NamedTuple):
         t = None if self.t is None else int(self.t[at])
         self.series.learn(t, self.v[at : at + 1].tolist()[0], self.clock)
 
-    def fold(self, windows: Windows, *, row: int) -> None:
+    def fold(self, windows: Windows) -> None:
         """Fold into the windows that are open, if the time is known."""
         if self.t is not None:
-            windows.fold([(self.series.id, self.series.key.kind, self.t, self.v)], row=row)
+            windows.fold([(self.series.id, self.series.key.kind, self.t, self.v)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,6 @@ class Group:
     after: what to do as soon as the group is durable, in order.
     moved: committed seq by stream number. rejects: [seq, reason code] by stream number.
     span: least and greatest known time of all readings (ns).
-    floor: an old journal row that open windows will need once the group is durable.
     """
 
     def __init__(self, registry: Registry, windows: Windows, *, now: Now, rules: Rules) -> None:
@@ -79,7 +78,6 @@ class Group:
         self.due: set[f.RevisionDue] = set()
         self.after: list[Callable[[], object]] = []
         self.span: tuple[int, int] | None = None
-        self.floor: int | None = None
         self.turned_away = 0
 
     def __bool__(self) -> bool:
@@ -206,14 +204,13 @@ class Group:
             if self.rules.upstream:
                 self.outgoing(self.rules.upstream.summary, body)
 
-    def newest(self) -> None:
-        """Store the newest readings, and send them upstream as the devices' state."""
+    def states(self) -> None:
+        """Send the newest readings upstream as the devices' state."""
         fresh: dict[int, Device] = {}
         for series in self.registry.newest():
             if series.fresh:
                 series.fresh = False
                 fresh[series.device.id] = series.device
-                self.add(f.SeriesLatest(series.t, stored(series), int(series.clock), series.id))
         if self.rules.upstream:
             for device in fresh.values():
                 values = {series.key.metric: series.value for series in device.series}

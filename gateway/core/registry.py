@@ -70,7 +70,10 @@ class Device:
 
 @dataclass(slots=True)
 class Series:
-    """One metric of a device with its newest reading; `t` is None if its time is unknown."""
+    """One metric of a device with its newest reading; `t` is None if its time is unknown.
+
+    fresh: not sent upstream yet. unsettled: not stored beside the series yet.
+    """
 
     id: int
     device: Device
@@ -80,12 +83,14 @@ class Series:
     value: Any = None
     clock: Clock = Clock.UNKNOWN
     fresh: bool = False
+    unsettled: bool = False
 
     def learn(self, t: int | None, value: Any, clock: Clock) -> bool:
         """Take a reading as the newest one unless a newer one is known; say whether it was."""
         if self.value is not None and self.t is not None and (t is None or t < self.t):
             return False
-        self.t, self.value, self.clock, self.fresh = t, value, clock, True
+        self.t, self.value, self.clock = t, value, clock
+        self.fresh = self.unsettled = True
         return True
 
 

@@ -8,7 +8,6 @@ readings itself, and so does one whose shorter windows are already closed at a r
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -124,8 +123,8 @@ class Windows:
             )
         return found
 
-    def fold(self, group: Sequence[Readings], *, row: int) -> None:
-        """Take in the readings of one commit group (journal row `row`), in order of arrival.
+    def fold(self, group: Sequence[Readings]) -> None:
+        """Take in the readings of one commit group, in order of arrival.
 
         For each length the readings of closed windows are left out: `late` names those windows.
         """
@@ -133,9 +132,9 @@ class Windows:
         numbers = [readings for readings in filled if readings[1] == Kind.NUMBER]
         others = [readings for readings in filled if readings[1] != Kind.NUMBER]
         if numbers:
-            self._fold(_sorted(numbers, np.float64), partial(number_cells, row=row))
+            self._fold(_sorted(numbers, np.float64), number_cells)
         if others:
-            self._fold(_sorted(others, np.object_), partial(sequence_cells, row=row))
+            self._fold(_sorted(others, np.object_), sequence_cells)
 
     def close(self, now: int) -> Closed:
         """Move the watermark to `now` - lateness (ns UTC) and take out what that closes."""
@@ -163,18 +162,12 @@ class Windows:
         """Where each length's closed windows end (ns); it changes whenever a window can close."""
         return tuple(level.window.start(self.watermark) for level in self._levels)
 
-    def fold_from(self) -> int | None:
-        """Least journal row that an open window still needs, None if no window is open.
+    def open_since(self) -> int:
+        """Where the oldest window that is not closed begins (ns).
 
-        Folding the rows from there again, with the same watermark, gives the same cells.
+        Folding all readings from there on again, with the same watermark, gives the same cells.
         """
-        rows = (
-            cell.row
-            for level in self._levels
-            for cells in level.cells.values()
-            for cell in cells.values()
-        )
-        return min(rows, default=None)
+        return min(self.mark())
 
     def _fold(self, rows: _Rows, build: Callable[..., Sequence[Cell]]) -> None:
         oldest = int(rows.t.min())
@@ -209,9 +202,9 @@ def summarise(
     starts = np.zeros(1, np.intp)
     cells: Sequence[Cell]
     if kind == Kind.NUMBER:
-        cells = number_cells(rows.t, rows.v, starts, row=0, exact=n)
+        cells = number_cells(rows.t, rows.v, starts, exact=n)
     else:
-        cells = sequence_cells(rows.t, rows.v, starts, row=0, limit=n)
+        cells = sequence_cells(rows.t, rows.v, starts, limit=n)
     return _summary(cells[0], series, window=window, t0=t0)
 
 

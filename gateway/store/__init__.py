@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
 from gateway.core.readings import Batch
+from gateway.store.retention import Bounds
 from gateway.store.rows import (
     CommandRow,
     DeviceRow,
@@ -89,14 +90,15 @@ class Store(Protocol):
         metric: str | None = None,
         series: Collection[int] | None = None,
     ) -> AsyncIterator[Found]:
-        """Readings with since_ns <= t < until_ns that match, in order of arrival.
+        """Readings with since_ns <= t < until_ns that match, as they are at one moment.
 
-        Each is given once; empty pieces are left out. Readings of unknown time are found once
-        their boot's clock is known, and then come as `Clock.MAPPED`. Memory is bounded.
+        Each is given once; empty pieces are left out. Of one series and equal times, what arrived
+        earlier comes earlier. Readings of unknown time are found once their boot's clock is
+        known, and then come as `Clock.MAPPED`. Memory is bounded.
         """
 
-    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[tuple[int, Batch]]:
-        """Journal row and readings of each message of that boot whose time is still unknown."""
+    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[Batch]:
+        """The readings of that boot whose time is still unknown."""
 
     async def summaries(
         self,
@@ -148,4 +150,18 @@ class Store(Protocol):
         those of the last 24 h up to 200,000; of the acknowledged outbox rows those of the last
         `replay_ms`, up to 64 MiB. The newest row of a table always stays. Must not be called
         while the gateway's clock is not known to be right.
+        """
+
+    async def compact(self, now_ms: int, *, urgent: bool = False) -> int:
+        """Move some of the oldest readings into chunks; give the number of journal rows replaced.
+
+        0 if it is not worth while yet; `urgent` moves what there is. Call again while it is not
+        0. What may be read, and in which order a series is read, does not change.
+        """
+
+    async def retain(self, bounds: Bounds, now_ms: int | None) -> int:
+        """Delete one small batch of what is too old or too much, and count it in `dropped`.
+
+        Gives the number of rows or pages that went: call again while it is not 0. `now_ms` None:
+        the clock is not known to be right, and nothing expires by age.
         """

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any
 
 from gateway.core.columns import Layout, layout_from_json
-from gateway.core.readings import SeriesKey
+from gateway.core.readings import Kind, SeriesKey
 
 _SERIES = """SELECT series.id FROM series JOIN device ON device.id = series.device
     WHERE device.name = ? AND metric = ? AND kind = ?"""
@@ -43,6 +43,12 @@ class Catalogue:
         if key not in self._series:
             (self._series[key],) = self._row(_SERIES, *key)
         return self._series[key]
+
+    def key(self, series: int) -> SeriesKey:
+        sql = """SELECT name, metric, kind FROM series JOIN device ON device.id = device
+            WHERE series.id = ?"""
+        device, metric, kind = self._row(sql, series)
+        return SeriesKey(device, metric, Kind(kind))
 
     def offset(self, stream: int, boot: bytes) -> int | None:
         """The boot's mapping as it is known now; None if it is not."""

@@ -1,4 +1,4 @@
-"""All stored readings, in the order in which they were committed, as text or Parquet.
+"""All stored readings, series by series and each by time, as text or Parquet.
 
 Each stored reading comes once. An export is one read-only snapshot: the gateway may run
 meanwhile, or be stopped. Memory does not grow with what is exported.
@@ -17,20 +17,29 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.readings import Batch, Clock, Column, Kind
+from gateway.core.chunks import Run
+from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
+from gateway.core.runs import by_time, parted
 from gateway.errors import StoreError
 from gateway.store.catalogue import Catalogue
 from gateway.store.connect import open_reader, translated
-from gateway.store.journal import decode
-from gateway.store.reading import entries
+from gateway.store.reading import (
+    choose_series,
+    journalled,
+    open_chunk,
+    overlapping,
+    timeless,
+    within,
+)
 
 ROW_GROUP = 50_000
+JOURNAL_AT_ONCE = 2_000_000
+Named = dict[SeriesKey, int]
 _COLUMNS = ("dev", "m", "u", "t", "v", "raw", "boot")
 
 
 class Piece(NamedTuple):
-    """Readings of one series out of one message. t: int64 ns UTC, or the raw ns of `boot` if
-    `known` is false."""
+    """Some readings of one series. t: int64 ns UTC, or the raw ns of `boot` if `known` is false."""
 
     device: str
     metric: str
@@ -50,48 +59,81 @@ class Choice(NamedTuple):
     since_ns: int | None = None
     until_ns: int | None = None
 
+    @property
+    def bounded(self) -> bool:
+        return self.since_ns is not None or self.until_ns is not None
+
+    @property
+    def since(self) -> int:
+        return -INT64_MAX if self.since_ns is None else self.since_ns
+
+    @property
+    def until(self) -> int:
+        return INT64_MAX if self.until_ns is None else self.until_ns
+
 
 def pieces(path: Path, choice: Choice = Choice()) -> Iterator[Piece]:  # noqa: B008 - immutable
-    """The stored readings that match, in journal order. Raises StoreError."""
+    """The stored readings that match, each series by time; unknown times last. Raises StoreError.
+
+    The order does not depend on where a reading is stored.
+    """
     with translated(path), closing(open_reader(path)) as conn:
         conn.execute("BEGIN")
-        for column, batch in _columns(conn):
-            piece = _piece(column, batch, choice)
-            if len(piece.t):
-                yield piece
+        chosen = choose_series(conn, device=choice.device, metric=choice.metric)
+        for some in _shares(conn, chosen):
+            loose = _loose(conn, some, choice)
+            for key, number in some.items():
+                for run in _series(conn, number, loose.pop(number), choice):
+                    yield _piece(key, run)
 
 
-def _columns(conn: sqlite3.Connection) -> Iterator[tuple[Column, Batch]]:
+def _shares(conn: sqlite3.Connection, chosen: Named) -> Iterator[Named]:
+    """The series in as many shares as it takes to hold one's part of the journal in memory."""
+    (held,) = conn.execute("SELECT coalesce(sum(readings), 0) FROM journal").fetchone()
+    size = max(1, len(chosen) // (1 + held // JOURNAL_AT_ONCE))
+    names = list(chosen.items())
+    for start in range(0, len(names), size):
+        yield dict(names[start : start + size])
+
+
+def _loose(conn: sqlite3.Connection, some: Named, choice: Choice) -> dict[int, list[Run]]:
+    """What is in no timed chunk, of some series, by series: in order of arrival."""
     catalogue = Catalogue(conn)
-    for row in conn.execute("SELECT id, header, body, crc FROM journal ORDER BY id"):
-        for entry in entries(*row):
-            batch = decode(entry, catalogue)
-            for column in batch.columns:
-                yield column, batch
+    found = {number: list(timeless(conn, number)) for number in some.values()}
+    for key, run in journalled(conn, catalogue):
+        if key in some:
+            found[some[key]].append(run)
+    return {number: list(_kept(runs, choice)) for number, runs in found.items()}
 
 
-def _piece(column: Column, batch: Batch, choice: Choice) -> Piece:
-    device, metric, kind = column.key
-    known = batch.clock is not Clock.UNKNOWN
-    keep = _kept(column, choice, known=known)
-    boot = "" if known else batch.boot.hex()
-    return Piece(device, metric, column.unit, kind, known, boot, column.t[keep], column.v[keep])
+def _kept(runs: Iterable[Run], choice: Choice) -> Iterator[Run]:
+    for run in runs:
+        if run.clock is not Clock.UNKNOWN:
+            yield from within(run, choice.since, choice.until)
+        elif not choice.bounded:
+            yield run
 
 
-def _kept(column: Column, choice: Choice, *, known: bool) -> Any:
-    device, metric, _ = column.key
-    if choice.device not in (None, device) or choice.metric not in (None, metric):
-        return slice(0, 0)
-    if choice.since_ns is None and choice.until_ns is None:
-        return slice(None)
-    if not known:
-        return slice(0, 0)
-    keep = column.t == column.t
-    if choice.since_ns is not None:
-        keep &= column.t >= choice.since_ns
-    if choice.until_ns is not None:
-        keep &= column.t < choice.until_ns
-    return keep
+def _series(
+    conn: sqlite3.Connection, number: int, loose: Sequence[Run], choice: Choice
+) -> Iterator[Run]:
+    """The readings of one series by time; chunks that overlap are held together."""
+    rest = by_time([run for run in loose if run.clock is not Clock.UNKNOWN])
+    for end, numbers in overlapping(conn, number, since=choice.since, until=choice.until):
+        early, rest = parted(rest, end)
+        held = [run for chunk in numbers for run in open_chunk(conn, chunk)]
+        inside = [some for run in held for some in within(run, choice.since, choice.until)]
+        yield from by_time([*inside, *early])
+    yield from rest
+    unknown = [run for run in loose if run.clock is Clock.UNKNOWN]
+    for boot in sorted({run.boot for run in unknown}):
+        yield from by_time([run for run in unknown if run.boot == boot])
+
+
+def _piece(key: SeriesKey, run: Run) -> Piece:
+    known = run.clock is not Clock.UNKNOWN
+    boot = "" if known else run.boot.hex()
+    return Piece(key.device, key.metric, run.unit, key.kind, known, boot, run.t, run.v)
 
 
 def to_jsonl(source: Iterable[Piece], out: BinaryIO) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gateway.errors import StoreError
 from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
-from gateway.store.schema_2 import CHUNKS
+from gateway.store.schema_2 import CHUNKS, READINGS, SETTLED, SUMMARIES
 
 APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
 
@@ -24,8 +24,8 @@ class Migration(NamedTuple):
 
 
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS)),
-    Migration(2, "chunks, and summaries by time", CHUNKS),
+    Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS.values())),
+    Migration(2, "chunks, and summaries by time", (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS)),
 )
 NEWEST = MIGRATIONS[-1].number
 

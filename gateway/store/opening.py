@@ -9,10 +9,10 @@ from gateway.core.facts import (
     RevisionDue,
     SchemaLearned,
     StreamOpened,
-    SummaryMade,
 )
-from gateway.core.readings import Clock, Kind
-from gateway.store.queries import COMMAND, SUMMARY, losses, summary, windows
+from gateway.core.readings import INT64_MAX, Clock, Kind
+from gateway.store.queries import COMMAND, losses, newest_summaries
+from gateway.store.reading import entries, rows_between
 from gateway.store.rows import CommandRow, DeviceRow, Opened, SeriesRow, Tally
 
 LOSSES_SHOWN = 20
@@ -37,11 +37,12 @@ _TALLIES = """SELECT id, (SELECT count(*) FROM loss WHERE device = device.id),
 def load(conn: sqlite3.Connection) -> Opened:
     """Read everything that `Opened` names; `meta` is as the last run left it."""
     meta = dict(conn.execute("SELECT key, value FROM meta").fetchall())
+    journalled = _positions(conn, int(meta.get("settled_row", 0)))
     series = [_series_row(*row) for row in conn.execute(_SERIES)]
     tallies = {number: Tally(*tally) for number, *tally in conn.execute(_TALLIES) if any(tally)}
     return Opened(
         devices=[_device(DeviceRow(*row)) for row in conn.execute(_DEVICES)],
-        streams=[StreamOpened(*row) for row in conn.execute(_STREAMS)],
+        streams=[_moved(StreamOpened(*row), journalled) for row in conn.execute(_STREAMS)],
         boots=[
             BootSeen(*row)
             for row in conn.execute("SELECT device, boot, offset_ns, error_ns, seen FROM boot")
@@ -54,7 +55,7 @@ def load(conn: sqlite3.Connection) -> Opened:
             RevisionDue(*row)
             for row in conn.execute("SELECT window, t0, series FROM revision_due ORDER BY t0")
         ],
-        summaries=[made for row in series for made in _newest_summaries(conn, row)],
+        summaries=newest_summaries(conn, {row.id: row.kind for row in series}),
         commands=[
             CommandRow(*row)
             for row in conn.execute(
@@ -70,6 +71,19 @@ def load(conn: sqlite3.Connection) -> Opened:
         tallies=tallies,
         clean=meta.get("clean") == "1",
     )
+
+
+def _positions(conn: sqlite3.Connection, settled: int) -> dict[int, int]:
+    """How far the journal rows after row `settled` bring each stream."""
+    found: dict[int, int] = {}
+    for row in rows_between(conn, settled + 1, INT64_MAX):
+        for entry in entries(*row):
+            found[entry.stream] = max(entry.last, found.get(entry.stream, 0))
+    return found
+
+
+def _moved(opened: StreamOpened, journalled: dict[int, int]) -> StreamOpened:
+    return opened._replace(committed=max(opened.committed, journalled.get(opened.id, 0)))
 
 
 def _device(row: DeviceRow) -> DeviceRow:
@@ -95,14 +109,6 @@ def _highest(conn: sqlite3.Connection, table: str) -> int:
     sql = f"SELECT coalesce(max({column}), 0) FROM {table}"  # noqa: S608 - names of NUMBERED
     (number,) = conn.execute(sql).fetchone()
     return int(number)
-
-
-def _newest_summaries(conn: sqlite3.Connection, series: SeriesRow) -> list[SummaryMade]:
-    sql = f"{SUMMARY} WHERE series = ? AND window = ? ORDER BY t0 DESC LIMIT 1"
-    return [
-        summary(conn.execute(sql, (series.id, window)).fetchone(), series.kind)
-        for window in list(windows(conn, series.id))
-    ]
 
 
 def _newest_losses(conn: sqlite3.Connection, tallies: dict[int, Tally]) -> dict[int, list[Loss]]:

@@ -1,8 +1,9 @@
 """Reads of everything but readings. Each runs on a reader's connection."""
 
 import heapq
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ from gateway.core.readings import Kind
 from gateway.store.rows import CommandRow, OutboxStats, SummaryPage, SummaryRow
 
 LAST = 2**63 - 1
-MOST_AHEAD = 8192
 
 _EVENT = "SELECT id, t, kind, device, metric, window, payload FROM event"
 _OUTBOX = """SELECT id, t, topic, payload, retain, ends, window_ms, backfill, expires, replaces,
@@ -124,6 +124,19 @@ class _Named(NamedTuple):
 
 _Place = tuple[int, int, str]
 
+_RANGE = f"""{SUMMARY} WHERE window = :window AND (t0, series) > (:t0, :series) AND t0 < :until
+    ORDER BY t0, series"""
+
+# Goes from one t0 to the next by the primary key and looks up the chosen series at each, so that
+# the summaries of other series are not read.
+_CHOSEN = f"""WITH RECURSIVE step(at) AS (
+        SELECT min(t0) FROM summary WHERE window = :window AND t0 >= :t0
+        UNION ALL SELECT (SELECT min(t0) FROM summary WHERE window = :window AND t0 > at)
+        FROM step WHERE at < :until)
+    {SUMMARY.replace("FROM summary", "FROM step CROSS JOIN summary")}
+    WHERE window = :window AND t0 = at AND t0 < :until AND (t0, series) > (:t0, :series)
+        AND series IN (SELECT value FROM json_each(:chosen))"""  # noqa: S608 - fixed text
+
 
 def summary(row: Sequence[object], kind: Kind) -> SummaryMade:
     """A row as it was made: SQLite keeps booleans as integers."""
@@ -133,25 +146,27 @@ def summary(row: Sequence[object], kind: Kind) -> SummaryMade:
     return made
 
 
-def windows(conn: Reader, series: int) -> Iterator[str]:
-    """The window names that a series has summaries of: a jump through the primary key each."""
-    sql = "SELECT min(window) FROM summary WHERE series = ? AND window > ?"
-    (name,) = conn.execute(sql, (series, "")).fetchone()
+def newest_summaries(conn: Reader, kinds: Mapping[int, Kind]) -> list[SummaryMade]:
+    """The newest summary of each series and length of window."""
+    sql = f"""{SUMMARY} JOIN newest USING (window, t0, series) ORDER BY series, window"""
+    return [summary(row, kinds[row[0]]) for row in conn.execute(sql)]
+
+
+def windows(conn: Reader) -> Iterator[str]:
+    """The names of windows that there are summaries of: a jump through the primary key each."""
+    (name,) = conn.execute("SELECT min(window) FROM summary").fetchone()
     while name is not None:
         yield name
-        (name,) = conn.execute(sql, (series, name)).fetchone()
+        sql = "SELECT min(window) FROM summary WHERE window > ?"
+        (name,) = conn.execute(sql, (name,)).fetchone()
 
 
 def summaries(conn: Reader, query: SummaryQuery) -> SummaryPage:
-    """Merge the summaries of all series and windows that match, each read in its own order."""
+    """Merge the summaries of all windows that match, each read in the order of its key."""
     after = None if query.cursor is None else _parse_cursor(query.cursor)
-    found = [
-        (named, window)
-        for named in _named(conn, query)
-        for window in ([query.window] if query.window is not None else windows(conn, named.series))
-    ]
-    chunk = max(4, min(query.limit + 1, MOST_AHEAD // (len(found) or 1)))
-    sources = [_source(conn, *one, query, after=after, chunk=chunk) for one in found]
+    named = _named(conn, query)
+    names = windows(conn) if query.window is None else [query.window]
+    sources = [_source(conn, named, name, query=query, after=after) for name in names]
     rows = list(islice(heapq.merge(*sources, key=_place), query.limit + 1))
     if len(rows) <= query.limit:
         return SummaryPage(rows, None)
@@ -159,35 +174,37 @@ def summaries(conn: Reader, query: SummaryQuery) -> SummaryPage:
     return SummaryPage(rows[: query.limit], f"{t0}.{series}.{window}")
 
 
-def _named(conn: Reader, query: SummaryQuery) -> list[_Named]:
+def _named(conn: Reader, query: SummaryQuery) -> dict[int, _Named]:
     sql = """SELECT series.id, name, metric, unit, kind FROM series
         JOIN device ON device.id = series.device
         WHERE name = coalesce(?, name) AND metric = coalesce(?, metric)"""
     rows = conn.execute(sql, (query.device, query.metric))
-    return [_Named(*row)._replace(kind=Kind(row[-1])) for row in rows]
+    return {row[0]: _Named(*row)._replace(kind=Kind(row[-1])) for row in rows}
 
 
 def _source(
     conn: Reader,
-    named: _Named,
+    named: dict[int, _Named],
     window: str,
-    query: SummaryQuery,
     *,
+    query: SummaryQuery,
     after: _Place | None,
-    chunk: int,
 ) -> Iterator[SummaryRow]:
-    at = -LAST if query.since is None else query.since
+    """The summaries of one length after a place, by t0 and series."""
+    since = -LAST if query.since is None else query.since
+    until = LAST if query.until is None else query.until
+    start = (since, -1)
     if after is not None:
-        at = max(at, after[0] + (after[1:] >= (named.series, window)))
-    end = LAST if query.until is None else query.until
-    sql = f"{SUMMARY} WHERE series = ? AND window = ? AND t0 >= ? AND t0 < ? ORDER BY t0 LIMIT ?"
-    while True:
-        rows = conn.execute(sql, (named.series, window, at, end, chunk)).fetchall()
-        for row in rows:
-            yield SummaryRow(summary(row, named.kind), *named[1:])
-        if len(rows) < chunk:
-            return
-        at = rows[-1][2] + 1
+        passed = after[1] if window <= after[2] else after[1] - 1
+        start = max(start, (after[0], passed))
+    values = {"window": window, "t0": start[0], "series": start[1], "until": until}
+    if query.device is None and query.metric is None:
+        rows = conn.execute(_RANGE, values)
+    else:
+        rows = conn.execute(_CHOSEN, {**values, "chosen": json.dumps(sorted(named))})
+    for row in rows:
+        one = named[row[0]]
+        yield SummaryRow(summary(row, one.kind), *one[1:])
 
 
 def _place(row: SummaryRow) -> _Place:

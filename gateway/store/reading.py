@@ -1,26 +1,33 @@
-"""Readings, decoded from the journal a page at a time.
+"""Readings as they are stored: in chunks once they are compacted, in the journal before.
 
-`readings_page` asks each source of readings in turn; the journal is the one there is. A source is
-a function of (connection, position, query) that gives a page and the position after it.
+Every function is a generator over one snapshot of one connection, and holds little in memory. Of
+one series, chunks come before the journal, and both in order of arrival.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
+from gateway.core import chunks
+from gateway.core.chunks import Run
 from gateway.core.columns import Layout
 from gateway.core.entry import Entry
 from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey
+from gateway.core.runs import DAY
 from gateway.errors import StoreCorrupt
 from gateway.store.catalogue import Catalogue
 from gateway.store.journal import decode, timebase, unpack
 from gateway.store.rows import Found, Replayed
 
-T = TypeVar("T")
-
-PAGE_READINGS = 50_000
-PAGE_ROWS = 256
 BLOCK_BITS = 8
+_ROWS = "SELECT id, header, body, crc FROM journal"
+_OVERLAPS = "((t_max_ns >= :since AND t_min_ns < :until) OR unknown_time)"
+
+_SPANS = """SELECT id, t_min_ns, t_max_ns FROM chunk WHERE series = ? AND t_min_ns >= ?
+    AND t_min_ns < ? AND t_max_ns >= ? ORDER BY t_min_ns, id"""
+
+Row = tuple[int, bytes, bytes, int]
 
 
 class Query(NamedTuple):
@@ -31,11 +38,143 @@ class Query(NamedTuple):
     series: dict[SeriesKey, int] | None
 
 
-class Page(NamedTuple):
-    """Some items, and where to go on; None at the end."""
+def found(conn: sqlite3.Connection, query: Query) -> Iterator[Found]:
+    """Readings of known time that match."""
+    catalogue = Catalogue(conn)
+    for number in _numbers(conn, query):
+        yield from in_chunks(conn, number, since=query.since, until=query.until)
+    yield from in_journal(conn, catalogue, query)
 
-    items: Sequence[Any]
-    next: int | None
+
+def _numbers(conn: sqlite3.Connection, query: Query) -> list[int]:
+    if query.series is not None:
+        return list(query.series.values())
+    return [number for (number,) in conn.execute("SELECT id FROM series ORDER BY id")]
+
+
+# -- chunks ---------------------------------------------------------------------------------
+
+
+def in_chunks(conn: sqlite3.Connection, series: int, *, since: int, until: int) -> Iterator[Found]:
+    """Readings of one series in its chunks, since <= t < until (ns), in order of arrival.
+
+    A chunk lies within one day, so those that may match stand together in the index.
+    """
+    for number, _, _ in sorted(conn.execute(_SPANS, _span(series, since, until))):
+        for run in open_chunk(conn, number):
+            yield from (Found(series, some) for some in within(run, since, until))
+    for run in timeless(conn, series):
+        if run.clock is not Clock.UNKNOWN:
+            yield from (Found(series, some) for some in within(run, since, until))
+
+
+def _span(series: int, since: int, until: int) -> tuple[int, int, int, int]:
+    return series, max(since // DAY * DAY, -INT64_MAX), until, since
+
+
+def open_chunk(conn: sqlite3.Connection, number: int) -> list[Run]:
+    """The runs of chunk `number`. Raises StoreCorrupt, which names the chunk."""
+    crc, body = conn.execute("SELECT crc, body FROM chunk WHERE id = ?", (number,)).fetchone()
+    try:
+        return checked(crc, body)
+    except ValueError as error:
+        raise StoreCorrupt(f"chunk {number} is damaged: {error}") from error
+
+
+def checked(crc: int, body: bytes) -> list[Run]:
+    """The runs of a chunk's body. Raises ValueError if it is damaged."""
+    if zlib.crc32(body) != crc:
+        raise ValueError("its checksum does not match")
+    return chunks.decode(body)
+
+
+def timeless(conn: sqlite3.Connection, series: int) -> Iterator[Run]:
+    """Runs that were compacted while their boot's clock was unknown; mapped if it is known now."""
+    sql = "SELECT id FROM chunk WHERE series = ? AND t_min_ns IS NULL ORDER BY id"
+    for (number,) in conn.execute(sql, (series,)).fetchall():
+        for run in open_chunk(conn, number):
+            yield placed(conn, series, run)
+
+
+def placed(conn: sqlite3.Connection, series: int, run: Run) -> Run:
+    """The run with its time, if that was unknown and its boot's clock is known by now."""
+    if run.clock is not Clock.UNKNOWN:
+        return run
+    sql = """SELECT offset_ns FROM series JOIN boot ON boot.device = series.device
+        WHERE series.id = ? AND boot.boot = ?"""
+    row = conn.execute(sql, (series, run.boot.hex())).fetchone()
+    if row is None or row[0] is None:
+        return run
+    return run._replace(t=run.t + row[0], clock=Clock.MAPPED)
+
+
+def overlapping(
+    conn: sqlite3.Connection, series: int, *, since: int, until: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Groups of chunks that overlap, by time: the greatest time of each, and its chunks by id."""
+    end, group = -INT64_MAX, list[int]()
+    for number, t_min, t_max in conn.execute(_SPANS, _span(series, since, until)).fetchall():
+        if group and t_min > end:
+            yield end, sorted(group)
+            group = []
+        group.append(number)
+        end = max(end, t_max)
+    if group:
+        yield end, sorted(group)
+
+
+def within(run: Run, since: int, until: int) -> Iterator[Run]:
+    """What lies between the two times, if anything does."""
+    keep = (run.t >= since) & (run.t < until)
+    if keep.all():
+        yield run
+    elif keep.any():
+        yield run._replace(t=run.t[keep], v=run.v[keep])
+
+
+# -- the journal ----------------------------------------------------------------------------
+
+
+def in_journal(conn: sqlite3.Connection, catalogue: Catalogue, query: Query) -> Iterator[Found]:
+    """Readings of known time in the journal that match, in order of arrival."""
+    for row in _rows(conn, query.since, query.until):
+        for entry in entries(*row):
+            if entry.readings and _may_match(entry, catalogue, query):
+                batch = decode(entry, catalogue)
+                for column in batch.columns:
+                    number = _number(column.key, catalogue, query)
+                    if number is not None:
+                        run = run_of(column, batch)
+                        kept = within(run, query.since, query.until)
+                        yield from (Found(number, some) for some in kept)
+
+
+def _rows(conn: sqlite3.Connection, since: int, until: int) -> Iterator[Row]:
+    """Rows whose times overlap or are unknown: by blocks as far as those are summed up."""
+    values = {"since": since, "until": until}
+    sql = f"SELECT block FROM span WHERE {_OVERLAPS} ORDER BY block"  # noqa: S608 - fixed text
+    blocks = conn.execute(sql, values)
+    for (block,) in blocks.fetchall():
+        ends = {"first": block << BLOCK_BITS, "end": (block + 1) << BLOCK_BITS}
+        sql = f"{_ROWS} WHERE id >= :first AND id < :end AND {_OVERLAPS} ORDER BY id"
+        yield from conn.execute(sql, values | ends)
+    (last,) = conn.execute("SELECT coalesce(max(block), -1) FROM span").fetchone()
+    sql = f"{_ROWS} WHERE id >= :first AND {_OVERLAPS} ORDER BY id"
+    yield from conn.execute(sql, values | {"first": (last + 1) << BLOCK_BITS})
+
+
+def journalled(conn: sqlite3.Connection, catalogue: Catalogue) -> Iterator[tuple[SeriesKey, Run]]:
+    """Everything in the journal, in order of arrival, unknown times too."""
+    for row in rows_between(conn, 0, INT64_MAX):
+        for entry in entries(*row):
+            batch = decode(entry, catalogue)
+            for column in batch.columns:
+                yield column.key, run_of(column, batch)
+
+
+def rows_between(conn: sqlite3.Connection, first: int, last: int) -> Iterator[Row]:
+    """Journal rows with first <= id <= last."""
+    yield from conn.execute(f"{_ROWS} WHERE id >= ? AND id <= ? ORDER BY id", (first, last))
 
 
 def entries(row: int, header: bytes, body: bytes, crc: int) -> list[Entry]:
@@ -46,104 +185,16 @@ def entries(row: int, header: bytes, body: bytes, crc: int) -> list[Entry]:
         raise StoreCorrupt(f"journal row {row}: {error}") from error
 
 
-def journal_page(conn: sqlite3.Connection, first: int) -> Page:
-    """Decoded rows (`Replayed`) from number `first` on."""
+def replayed(conn: sqlite3.Connection, first: int) -> Iterator[Replayed]:
+    """Decoded rows from number `first` on."""
     catalogue = Catalogue(conn)
-
-    def replay(row: int, header: bytes, body: bytes, crc: int) -> list[Replayed]:
-        found = [(entry, decode(entry, catalogue)) for entry in entries(row, header, body, crc)]
-        return [Replayed(row, found)]
-
-    sql = "SELECT id, readings, header, body, crc FROM journal WHERE id >= ? ORDER BY id LIMIT ?"
-    return _page(conn.execute(sql, (first, PAGE_ROWS)), replay, end=None)
+    for row in rows_between(conn, first, INT64_MAX):
+        yield Replayed(row[0], [(entry, decode(entry, catalogue)) for entry in entries(*row)])
 
 
-def readings_page(conn: sqlite3.Connection, first: int, query: Query) -> Page:
-    """Readings (`Found`) that match, from journal row `first` on, in order of arrival."""
-    catalogue = Catalogue(conn)
-
-    def find(row: int, header: bytes, body: bytes, crc: int) -> list[Found]:
-        found = entries(row, header, body, crc)
-        return list(_matches(row, found, catalogue, query))
-
-    return _scan(conn, first, query, find)
-
-
-def unplaced_page(conn: sqlite3.Connection, first: int, device: int, boot: bytes) -> Page:
-    """(row, Batch) of each message of that boot whose time is unknown, from row `first` on."""
-    catalogue = Catalogue(conn)
-    streams = {
-        number for (number,) in conn.execute("SELECT id FROM stream WHERE device = ?", (device,))
-    }
-
-    def find(row: int, header: bytes, body: bytes, crc: int) -> list[tuple[int, Batch]]:
-        found = (
-            decode(entry, catalogue)
-            for entry in entries(row, header, body, crc)
-            if entry.readings and entry.boot == boot and entry.stream in streams
-        )
-        return [(row, batch) for batch in found if batch.clock is Clock.UNKNOWN]
-
-    return _scan(conn, first, Query(since=INT64_MAX, until=-INT64_MAX, series=None), find)
-
-
-def _scan(
-    conn: sqlite3.Connection,
-    first: int,
-    query: Query,
-    find: Callable[[int, bytes, bytes, int], list[T]],
-) -> Page:
-    """Look through the rows whose times overlap or are unknown."""
-    stretch = _stretch(conn, first, query)
-    sql = """SELECT id, readings, header, body, crc FROM journal WHERE id >= ? AND id < ?
-        AND ((t_max_ns >= ? AND t_min_ns < ?) OR unknown_time) ORDER BY id LIMIT ?"""
-    values = (*stretch, query.since, query.until, PAGE_ROWS)
-    return _page(conn.execute(sql, values), find, end=_go_on(conn, stretch[1]))
-
-
-def _stretch(conn: sqlite3.Connection, first: int, query: Query) -> tuple[int, int]:
-    """The next row numbers worth a look: the rest of a block that may match, or the open end."""
-    sql = """SELECT block FROM span WHERE block >= ?
-        AND ((t_max_ns >= ? AND t_min_ns < ?) OR unknown_time) ORDER BY block LIMIT 1"""
-    found = conn.execute(sql, (first >> BLOCK_BITS, query.since, query.until)).fetchone()
-    if found is not None:
-        block = found[0]
-        return max(first, block << BLOCK_BITS), (block + 1) << BLOCK_BITS
-    (last,) = conn.execute("SELECT coalesce(max(block), -1) FROM span").fetchone()
-    return max(first, (last + 1) << BLOCK_BITS), INT64_MAX
-
-
-def _go_on(conn: sqlite3.Connection, end: int) -> int | None:
-    """Where to continue after a stretch was read to its end."""
-    (newest,) = conn.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()
-    return end if end <= newest else None
-
-
-def _page(
-    cursor: sqlite3.Cursor, read: Callable[[int, bytes, bytes, int], list[T]], *, end: int | None
-) -> Page:
-    """Rows until there are enough readings, or no more rows: then go on at `end`."""
-    items: list[T] = []
-    held = 0
-    for count, (row, readings, header, body, crc) in enumerate(cursor, 1):
-        items += read(row, header, body, crc)
-        held += readings
-        if held >= PAGE_READINGS or count == PAGE_ROWS:
-            return Page(items, row + 1)
-    return Page(items, end)
-
-
-def _matches(
-    row: int, found: Sequence[Entry], catalogue: Catalogue, query: Query
-) -> Iterator[Found]:
-    for entry in found:
-        if not (entry.readings and _may_match(entry, catalogue, query)):
-            continue
-        batch = decode(entry, catalogue)
-        for column in batch.columns:
-            piece = _piece(row, column, batch, catalogue, query)
-            if piece is not None and len(piece.t):
-                yield piece
+def run_of(column: Column, batch: Batch) -> Run:
+    """A column of a message as a run."""
+    return Run(column.unit, batch.clock, batch.boot, column.t, column.v)
 
 
 def _may_match(entry: Entry, catalogue: Catalogue, query: Query) -> bool:
@@ -160,39 +211,66 @@ def _keys(device: str, layout: Layout) -> Iterator[SeriesKey]:
     return (SeriesKey(device, field.metric, field.kind) for field in layout.fields)
 
 
-def _piece(
-    row: int, column: Column, batch: Batch, catalogue: Catalogue, query: Query
-) -> Found | None:
-    if query.series is None:
-        series: int | None = catalogue.series(column.key)
-    else:
-        series = query.series.get(column.key)
-    if series is None:
-        return None
-    keep = (column.t >= query.since) & (column.t < query.until)
-    if keep.all():
-        return Found(series, batch.clock, column.t, column.v, row)
-    return Found(series, batch.clock, column.t[keep], column.v[keep], row)
+def _number(key: SeriesKey, catalogue: Catalogue, query: Query) -> int | None:
+    return catalogue.series(key) if query.series is None else query.series.get(key)
+
+
+# -- readings of unknown time ---------------------------------------------------------------
+
+
+def unplaced(conn: sqlite3.Connection, device: int, boot: bytes) -> Iterator[Batch]:
+    """Readings of that boot whose time is still unknown: chunk by chunk, message by message."""
+    catalogue = Catalogue(conn)
+    for key, number in choose_series(conn, device=_name(conn, device)).items():
+        for run in timeless(conn, number):
+            if run.boot == boot and run.clock is Clock.UNKNOWN:
+                yield Batch([Column(key, run.unit, run.t, run.v)], Clock.UNKNOWN, boot)
+    numbers = {n for (n,) in conn.execute("SELECT id FROM stream WHERE device = ?", (device,))}
+    for row in _rows(conn, INT64_MAX, -INT64_MAX):
+        for entry in entries(*row):
+            if entry.readings and entry.boot == boot and entry.stream in numbers:
+                batch = decode(entry, catalogue)
+                if batch.clock is Clock.UNKNOWN:
+                    yield batch
+
+
+def _name(conn: sqlite3.Connection, device: int) -> str | None:
+    row = conn.execute("SELECT name FROM device WHERE id = ?", (device,)).fetchone()
+    return "" if row is None else row[0]
 
 
 def choose_series(
     conn: sqlite3.Connection,
     *,
-    device: str | None,
-    metric: str | None,
-    numbers: Collection[int] | None,
-) -> dict[SeriesKey, int] | None:
-    """The series that a filter names; None if it filters nothing."""
-    if device is None and metric is None and numbers is None:
-        return None
+    device: str | None = None,
+    metric: str | None = None,
+    numbers: Collection[int] | None = None,
+) -> dict[SeriesKey, int]:
+    """The series that a filter names, in the order of their names."""
     sql = """SELECT name, metric, kind, series.id FROM series
         JOIN device ON device.id = series.device
-        WHERE name = coalesce(?, name) AND metric = coalesce(?, metric)"""
-    found = {
+        WHERE name = coalesce(?, name) AND metric = coalesce(?, metric)
+        ORDER BY name, metric, kind"""
+    named = {
         SeriesKey(name, metric, Kind(kind)): number
         for name, metric, kind, number in conn.execute(sql, (device, metric))
     }
     if numbers is None:
-        return found
+        return named
     wanted = frozenset(numbers)
-    return {key: number for key, number in found.items() if number in wanted}
+    return {key: number for key, number in named.items() if number in wanted}
+
+
+def query(
+    conn: sqlite3.Connection,
+    *,
+    since: int,
+    until: int,
+    device: str | None,
+    metric: str | None,
+    numbers: Sequence[int] | Collection[int] | None,
+) -> Query:
+    """A query over the series that a filter names; over all if it names none."""
+    if device is None and metric is None and numbers is None:
+        return Query(since, until, None)
+    return Query(since, until, choose_series(conn, device=device, metric=metric, numbers=numbers))

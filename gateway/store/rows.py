@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numpy.typing import NDArray
-
+from gateway.core.chunks import Run
 from gateway.core.entry import Entry
 from gateway.core.facts import (
     BootSeen,
@@ -26,13 +25,10 @@ class Replayed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Readings of one series out of one message: t int64 ns UTC (n,), v (n,) as in `Column`."""
+    """Readings of one series out of one message or chunk."""
 
     series: int
-    clock: Clock
-    t: NDArray[Any]
-    v: NDArray[Any]
-    row: int
+    run: Run
 
 
 class DeviceRow(NamedTuple):

@@ -83,21 +83,28 @@ INDEXES = (
         WHERE state IN ('queued', 'sent', 'handled', 'accepted')""",
 )
 
-_CLOCK = "CASE {} WHEN 0 THEN 'device' WHEN 1 THEN 'mapped' WHEN 2 THEN 'unknown' END"
-_ISO_NS = (
-    "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000000, 'unixepoch')"
-    " || printf('.%03dZ', {0} / 1000000 % 1000)"
-)
+
+def clock_word(value: str) -> str:
+    return f"CASE {value} WHEN 0 THEN 'device' WHEN 1 THEN 'mapped' WHEN 2 THEN 'unknown' END"
+
+
+def iso_ns(t: str) -> str:
+    return (
+        f"strftime('%Y-%m-%dT%H:%M:%S', {t} / 1000000000, 'unixepoch')"
+        f" || printf('.%03dZ', {t} / 1000000 % 1000)"
+    )
+
+
 _ISO_MS = "strftime('%Y-%m-%dT%H:%M:%SZ', {0} / 1000, 'unixepoch')"
 
-VIEWS = (
-    f"""CREATE VIEW latest AS
+VIEWS = {
+    "latest": f"""CREATE VIEW latest AS
         SELECT device.name AS device, series.metric, series.unit,
-            {_ISO_NS.format("series.last_t_ns")} AS t, series.last_t_ns AS t_ns,
-            series.last_value AS value, {_CLOCK.format("series.last_clock")} AS clock
+            {iso_ns("series.last_t_ns")} AS t, series.last_t_ns AS t_ns,
+            series.last_value AS value, {clock_word("series.last_clock")} AS clock
         FROM series JOIN device ON device.id = series.device
         WHERE series.last_clock IS NOT NULL""",  # noqa: S608 - fixed text
-    f"""CREATE VIEW summaries AS
+    "summaries": f"""CREATE VIEW summaries AS
         SELECT device.name AS device, series.metric, series.unit, summary.window,
             {_ISO_MS.format("summary.t0")} AS begins, {_ISO_MS.format("summary.t1")} AS ends,
             summary.n, summary.mean, summary.min, summary.max, summary.std, summary.p50,
@@ -107,11 +114,11 @@ VIEWS = (
             JOIN device ON device.id = series.device""",  # noqa: S608 - fixed text
     # `gateway_readings` gives one JSON array [device, metric, unit, t_ns, value, clock, raw_ns,
     # boot] per reading; store/sql.py registers it.
-    f"""CREATE VIEW readings AS
+    "readings": f"""CREATE VIEW readings AS
         SELECT r.value ->> 0 AS device, r.value ->> 1 AS metric, r.value ->> 2 AS unit,
-            {_ISO_NS.format("(r.value ->> 3)")} AS t, r.value ->> 3 AS t_ns,
-            r.value ->> 4 AS value, {_CLOCK.format("(r.value ->> 5)")} AS clock,
+            {iso_ns("(r.value ->> 3)")} AS t, r.value ->> 3 AS t_ns,
+            r.value ->> 4 AS value, {clock_word("(r.value ->> 5)")} AS clock,
             r.value ->> 6 AS raw_ns, r.value ->> 7 AS boot, journal.id AS journal
         FROM journal,
             json_each(gateway_readings(journal.header, journal.body, journal.crc)) AS r""",  # noqa: S608 - fixed text
-)
+}

@@ -1,8 +1,10 @@
-"""The SQL of the second schema: readings in chunks, what retention dropped, summaries by time.
+"""The SQL of the second schema: readings in chunks, what was dropped, summaries by time.
 
 A new summary stands beside those of the same moment, so that the end of a window dirties a page
 or two whatever the number of series, and the oldest summaries leave whole pages behind.
 """
+
+from gateway.store.schema_1 import VIEWS, clock_word, iso_ns
 
 CHUNKS = (
     # t_min_ns and t_max_ns are NULL while the clock of the readings' boot is unknown.
@@ -27,4 +29,35 @@ SUMMARIES = (
         PRIMARY KEY (window, t0, series)) WITHOUT ROWID""",
     "INSERT INTO summary SELECT * FROM summary_1 ORDER BY window, t0, series",
     "DROP TABLE summary_1",
+    VIEWS["summaries"],
+    # The newest summary of each series and length, so that a start need not look for it.
+    """CREATE TABLE newest (
+        series INTEGER NOT NULL REFERENCES series(id), window TEXT NOT NULL, t0 INTEGER NOT NULL,
+        PRIMARY KEY (series, window)) WITHOUT ROWID""",
+    "INSERT INTO newest SELECT series, window, max(t0) FROM summary GROUP BY series, window",
+)
+
+SETTLED = (
+    # Until now every commit wrote where its streams stand.
+    "INSERT INTO meta SELECT 'settled_row', max(id) FROM journal HAVING max(id) IS NOT NULL",
+    "DELETE FROM meta WHERE key = 'fold_from'",
+)
+
+_READING = f"""SELECT r.value ->> 0 AS device, r.value ->> 1 AS metric, r.value ->> 2 AS unit,
+    {iso_ns("(r.value ->> 3)")} AS t, r.value ->> 3 AS t_ns,
+    r.value ->> 4 AS value, {clock_word("(r.value ->> 5)")} AS clock,
+    r.value ->> 6 AS raw_ns, r.value ->> 7 AS boot"""
+
+# The functions give one JSON array [device, metric, unit, t_ns, value, clock, raw_ns, boot] per
+# reading; store/sql.py registers them.
+READINGS = (
+    "DROP VIEW readings",
+    f"""CREATE VIEW readings AS
+        {_READING}, NULL AS journal
+        FROM chunk,
+            json_each(gateway_chunk_readings(chunk.series, chunk.crc, chunk.body)) AS r
+        UNION ALL
+        {_READING}, journal.id AS journal
+        FROM journal,
+            json_each(gateway_readings(journal.header, journal.body, journal.crc)) AS r""",
 )

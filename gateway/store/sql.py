@@ -1,4 +1,4 @@
-"""The SQL function behind the view `readings`, for sqlite-utils, Datasette and anybody else.
+"""The SQL functions behind the view `readings`, for sqlite-utils, Datasette and anybody else.
 
 Both tools load this module by its entry points and call `prepare_connection` for each connection.
 """
@@ -10,38 +10,50 @@ from typing import Any
 
 import pluggy
 
-from gateway.core.readings import Batch, Clock
+from gateway.core.chunks import Run
+from gateway.core.readings import Clock, SeriesKey
 from gateway.store.catalogue import Catalogue
 from gateway.store.journal import decode, unpack
+from gateway.store.reading import checked, placed, run_of
 
-NAME = "gateway_readings"
+JOURNAL, CHUNK = "gateway_readings", "gateway_chunk_readings"
 
 
 def register(conn: sqlite3.Connection) -> None:
-    """Teach a connection to a store's file the function that its view `readings` needs.
+    """Teach a connection to a store's file the functions that its view `readings` needs.
 
-    `gateway_readings(header, body, crc)` gives the readings of a journal row as a JSON array of
+    `gateway_readings(header, body, crc)` gives the readings of a journal row,
+    `gateway_chunk_readings(series, crc, body)` those of a chunk, as a JSON array of
     `[device, metric, unit, t_ns, value, clock, raw_ns, boot]`; t_ns is null while the time is
-    unknown. It looks schemas and names up through the same connection, so it sees one state.
+    unknown. Names are looked up through the same connection, so it sees one state.
     """
     catalogue = Catalogue(conn)
 
-    def readings(header: bytes, body: bytes, crc: int) -> str:
-        found = unpack(header, body, crc)
-        rows = [row for entry in found for row in _rows(decode(entry, catalogue))]
+    def journal(header: bytes, body: bytes, crc: int) -> str:
+        batches = [decode(entry, catalogue) for entry in unpack(header, body, crc)]
+        rows = [
+            row
+            for batch in batches
+            for column in batch.columns
+            for row in _rows(column.key, run_of(column, batch))
+        ]
         return json.dumps(rows, separators=(",", ":"))
 
-    conn.create_function(NAME, 3, readings)
+    def chunk(series: int, crc: int, body: bytes) -> str:
+        key = catalogue.key(series)
+        runs = (placed(conn, series, run) for run in checked(crc, body))
+        return json.dumps([row for run in runs for row in _rows(key, run)], separators=(",", ":"))
+
+    conn.create_function(JOURNAL, 3, journal)
+    conn.create_function(CHUNK, 3, chunk)
 
 
-def _rows(batch: Batch) -> Iterator[list[Any]]:
-    known = batch.clock is not Clock.UNKNOWN
-    boot = batch.boot.hex() or None
-    for column in batch.columns:
-        device, metric, _ = column.key
-        for t, value in zip(column.t.tolist(), column.v.tolist(), strict=True):
-            time, raw = (t, None) if known else (None, t)
-            yield [device, metric, column.unit, time, value, int(batch.clock), raw, boot]
+def _rows(key: SeriesKey, run: Run) -> Iterator[list[Any]]:
+    known = run.clock is not Clock.UNKNOWN
+    boot = run.boot.hex() or None
+    for t, value in zip(run.t.tolist(), run.v.tolist(), strict=True):
+        time, raw = (t, None) if known else (None, t)
+        yield [key.device, key.metric, run.unit, time, value, int(run.clock), raw, boot]
 
 
 @pluggy.HookimplMarker("sqlite_utils")

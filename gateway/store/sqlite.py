@@ -3,15 +3,17 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
 from gateway.core.readings import Batch
 from gateway.errors import StoreUnavailable
-from gateway.store import queries
+from gateway.store import compaction, queries, reading, retention
 from gateway.store.connect import (
     Durability,
     WriterLock,
@@ -22,14 +24,6 @@ from gateway.store.connect import (
 from gateway.store.migrations import migrate
 from gateway.store.opening import load
 from gateway.store.prune import prune
-from gateway.store.reading import (
-    Page,
-    Query,
-    choose_series,
-    journal_page,
-    readings_page,
-    unplaced_page,
-)
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
 from gateway.store.statements import write
 
@@ -38,6 +32,10 @@ T = TypeVar("T")
 
 READERS = 2
 LOCK_NAME = "gateway.lock"
+PAGE_S = 0.01
+PAGE_ITEMS = 1024
+REST = 3
+"""Of the time that compaction reads, it rests so many times as long."""
 
 
 class SqliteStore:
@@ -53,8 +51,10 @@ class SqliteStore:
         self._lock = WriterLock(self.path.parent / LOCK_NAME)
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
         self._reading = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store-reader")
+        self._snapshots = asyncio.Semaphore(READERS)
         self._own = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
         self._closed = False
 
@@ -70,6 +70,34 @@ class SqliteStore:
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:
         self._refuse_if(closed=self._closed)
         return await self._write(self._commit, lambda conn: prune(conn, now_ms, replay_ms))
+
+    async def compact(self, now_ms: int, *, urgent: bool = False) -> int:
+        self._refuse_if(closed=self._closed)
+        step = await self._read(compaction.choose, now_ms, urgent=urgent)
+        if step is None:
+            return 0
+        new = await self._compacted(step)
+        await self._write(self._commit, lambda conn: compaction.apply(conn, step, new))
+        return step.rows
+
+    async def _compacted(self, step: compaction.Step) -> list[compaction.NewChunk]:
+        """Read the step's rows and make its chunks, in slices with rests between them."""
+
+        def work(conn: sqlite3.Connection) -> Iterator[compaction.NewChunk | None]:
+            gathered: compaction.Gathered = {}
+            yield from (None for _ in compaction.gather(conn, step, gathered))
+            yield from compaction.filled(conn, step, gathered)
+
+        return [chunk async for chunk in self._stream(work, rest=REST * PAGE_S) if chunk]
+
+    async def retain(self, bounds: retention.Bounds, now_ms: int | None) -> int:
+        self._refuse_if(closed=self._closed)
+        gone = await self._write(self._commit, lambda conn: retention.retain(conn, bounds, now_ms))
+        if not gone:
+            gone = await self._write(
+                self._commit, lambda conn: retention.give_back(conn, bounds.most_bytes)
+            )
+        return gone
 
     async def close(self) -> None:
         if self._closed:
@@ -141,20 +169,41 @@ class SqliteStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
+        return await self._on_reader(lambda: query(self._reader(), *args, **kwargs))
+
+    async def _on_reader(self, work: Callable[[], T]) -> T:
         self._refuse_if(closed=self._closed)
-        loop = asyncio.get_running_loop()
         with translated(self.path):
-            return await loop.run_in_executor(
-                self._reading, lambda: query(self._reader(), *args, **kwargs)
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _reader(self) -> sqlite3.Connection:
         """This thread's own connection."""
         conn: sqlite3.Connection | None = getattr(self._own, "conn", None)
         if conn is None:
-            conn = self._own.conn = open_reader(self.path)
-            self._readers.append(conn)
+            conn = self._own.conn = self._new_reader()
         return conn
+
+    def _new_reader(self) -> sqlite3.Connection:
+        conn = open_reader(self.path)
+        self._readers.append(conn)
+        return conn
+
+    async def _stream(
+        self, source: Callable[[sqlite3.Connection], Iterator[T]], *, rest: float = 0.0
+    ) -> AsyncIterator[T]:
+        """What a generator finds in one snapshot, in pages that are short to make."""
+        async with self._snapshots:
+            conn = self._idle.pop() if self._idle else await self._on_reader(self._new_reader)
+            try:
+                items = await self._on_reader(partial(_begin, conn, source))
+                while page := await self._on_reader(partial(_page, items)):
+                    for item in page:
+                        yield item
+                    await asyncio.sleep(rest)
+            finally:
+                if conn.in_transaction:
+                    conn.execute("ROLLBACK")
+                self._idle.append(conn)
 
     async def events_after(
         self, after: int, limit: int, until: int | None = None
@@ -167,14 +216,10 @@ class SqliteStore:
     async def event_since(self, t_ms: int, /) -> int:
         return await self._read(queries.event_since, t_ms)
 
-    async def journal_rows(self, first: int = 0) -> AsyncIterator[Replayed]:
-        page = Page((), first)
-        while page.next is not None:
-            page = await self._read(journal_page, page.next)
-            for row in page.items:
-                yield row
+    def journal_rows(self, first: int = 0) -> AsyncIterator[Replayed]:
+        return self._stream(lambda conn: reading.replayed(conn, first))
 
-    async def readings(
+    def readings(
         self,
         *,
         since_ns: int,
@@ -183,20 +228,21 @@ class SqliteStore:
         metric: str | None = None,
         series: Collection[int] | None = None,
     ) -> AsyncIterator[Found]:
-        wanted = await self._read(choose_series, device=device, metric=metric, numbers=series)
-        query = Query(since_ns, until_ns, wanted)
-        page = Page((), 0 if wanted is None or wanted else None)
-        while page.next is not None:
-            page = await self._read(readings_page, page.next, query)
-            for found in page.items:
-                yield found
+        def source(conn: sqlite3.Connection) -> Iterator[Found]:
+            query = reading.query(
+                conn,
+                since=since_ns,
+                until=until_ns,
+                device=device,
+                metric=metric,
+                numbers=series,
+            )
+            return reading.found(conn, query)
 
-    async def unplaced(self, device: int, boot: bytes) -> AsyncIterator[tuple[int, Batch]]:
-        page = Page((), 0)
-        while page.next is not None:
-            page = await self._read(unplaced_page, page.next, device, boot)
-            for item in page.items:
-                yield item
+        return self._stream(source)
+
+    def unplaced(self, device: int, boot: bytes) -> AsyncIterator[Batch]:
+        return self._stream(lambda conn: reading.unplaced(conn, device, boot))
 
     async def summaries(
         self,
@@ -242,3 +288,22 @@ class SqliteStore:
 
 def _set_clean(conn: sqlite3.Connection, value: str) -> None:
     conn.execute("UPDATE meta SET value = ? WHERE key = 'clean'", (value,))
+
+
+def _begin(
+    conn: sqlite3.Connection, source: Callable[[sqlite3.Connection], Iterator[T]]
+) -> Iterator[T]:
+    """Take a snapshot: what is committed from now on is not seen."""
+    conn.execute("BEGIN")
+    return iter(source(conn))
+
+
+def _page(items: Iterator[T]) -> list[T]:
+    """The next items, as many as come in a short time."""
+    page: list[T] = []
+    end = time.monotonic() + PAGE_S
+    for item in items:
+        page.append(item)
+        if len(page) == PAGE_ITEMS or time.monotonic() > end:
+            break
+    return page

@@ -53,7 +53,7 @@ ORDER: dict[type, str] = {
         ON CONFLICT DO NOTHING""",
     f.SummaryMade: """INSERT INTO summary (series, window, t0, t1, n, mean, min, max, std, p50,
         p95, first, last, changes, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (series, window, t0) DO UPDATE SET (t1, n, mean, min, max, std, p50, p95,
+        ON CONFLICT (window, t0, series) DO UPDATE SET (t1, n, mean, min, max, std, p50, p95,
         first, last, changes, rev) = (excluded.t1, excluded.n, excluded.mean, excluded.min,
         excluded.max, excluded.std, excluded.p50, excluded.p95, excluded.first, excluded.last,
         excluded.changes, excluded.rev)""",
@@ -76,6 +76,9 @@ ORDER: dict[type, str] = {
 
 _SUPERSEDE = """DELETE FROM outbox WHERE topic = ? AND id < ? AND done IS NULL AND dead = 0
     AND replaces = 1"""
+
+_NEWEST = """INSERT INTO newest (series, window, t0) VALUES (?, ?, ?)
+    ON CONFLICT (series, window) DO UPDATE SET t0 = excluded.t0 WHERE excluded.t0 > t0"""
 
 # Sums up every block of 256 journal numbers that is complete and has no row in `span` yet.
 _SPANS = """INSERT INTO span (block, t_min_ns, t_max_ns, unknown_time)
@@ -119,6 +122,11 @@ def _superseding(rows: Sequence[f.OutboxPut]) -> list[tuple[str, int]]:
     return [(row.topic, row.id) for row in rows if row.replaces]
 
 
+def _places(rows: Sequence[f.SummaryMade]) -> list[tuple[int, str, int]]:
+    newest = {(row.series, row.window): row.t0 for row in sorted(rows, key=lambda row: row.t0)}
+    return [(*key, t0) for key, t0 in newest.items()]
+
+
 def _once(_: Sequence[Any]) -> list[tuple[()]]:
     return [()]
 
@@ -126,5 +134,6 @@ def _once(_: Sequence[Any]) -> list[tuple[()]]:
 _PREPARED: dict[type, Callable[[Any], Sequence[Any]]] = {f.SeriesLatest: _within_int64}
 _AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
     f.JournalRow: ((_SPANS, _once),),
+    f.SummaryMade: ((_NEWEST, _places),),
     f.OutboxPut: ((_SUPERSEDE, _superseding),),
 }

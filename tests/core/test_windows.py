@@ -88,7 +88,7 @@ class Disk:
         self.journal.append(group)
         for series, _, t, _ in group:
             self.due |= self.windows.late(series, t)
-        self.windows.fold(group, row=len(self.journal))
+        self.windows.fold(group)
 
     def close(self, now):
         closed = self.windows.close(now)
@@ -103,11 +103,11 @@ class Disk:
         self.due.update(closed.from_disk)
 
     def restart(self):
-        first = self.windows.fold_from()
+        since = self.windows.open_since()
         self.windows = Windows(self.lengths, self.lateness, self.windows.watermark)
-        if first is not None:
-            for row, group in enumerate(self.journal[first - 1 :], first):
-                self.windows.fold(group, row=row)
+        for group in self.journal:
+            stored = [(series, kind, t[t >= since], v[t >= since]) for series, kind, t, v in group]
+            self.windows.fold(stored)
 
     def rows(self, wanted):
         return [
@@ -175,7 +175,6 @@ def test_whatever_happens_each_summary_is_that_of_its_readings(names, lateness, 
     for step, *arguments in steps:
         step(disk, *arguments)
     disk.close(10_000 * NS_PER_S)
-    assert disk.windows.fold_from() is None
     disk.revise()
     disk.assert_all_windows_are_brute_force()
 
@@ -225,7 +224,7 @@ def test_a_window_longer_than_a_century_is_refused(text):
 
 def test_a_window_is_closed_when_the_watermark_reaches_its_end():
     open_ = windows("10s", lateness=5)
-    open_.fold([readings(1, seconds(9.9, 10), [1, 2])], row=1)
+    open_.fold([readings(1, seconds(9.9, 10), [1, 2])])
     assert open_.close(15 * NS_PER_S - 1).summaries == []
     [summary] = open_.close(15 * NS_PER_S).summaries
     assert (summary.t0, summary.t1, summary.n, summary.rev) == (0, 10_000, 1, 1)
@@ -242,26 +241,26 @@ def test_the_watermark_never_moves_back():
 
 def test_times_before_1970_are_floored():
     open_ = windows("10s", watermark=-100 * NS_PER_S)
-    open_.fold([readings(1, seconds(-0.001, -10, -10.001), [1, 2, 3])], row=1)
+    open_.fold([readings(1, seconds(-0.001, -10, -10.001), [1, 2, 3])])
     assert [(s.t0, s.n) for s in open_.close(0).summaries] == [(-20_000, 1), (-10_000, 2)]
 
 
 def test_a_reading_late_for_a_short_window_counts_in_an_open_long_one():
     open_ = windows("1m", "10s")
-    open_.fold([readings(1, seconds(1), [1])], row=1)
+    open_.fold([readings(1, seconds(1), [1])])
     open_.close(10 * NS_PER_S)
     late = readings(1, seconds(2), [5])
     assert open_.late(1, late[2]) == {RevisionDue("10s", 0, 1)}
-    open_.fold([late], row=2)
+    open_.fold([late])
     [summary] = open_.close(60 * NS_PER_S).summaries
     assert (summary.window, summary.n, summary.mean, summary.last) == ("1m", 2, 3.0, 5.0)
 
 
 def test_a_closed_window_leaves_two_longer_ones_independent():
     open_ = windows("10s", "20s", "30s")
-    open_.fold([readings(1, seconds(1), [1]), readings(3, seconds(1), [True])], row=1)
+    open_.fold([readings(1, seconds(1), [1]), readings(3, seconds(1), [True])])
     open_.close(10 * NS_PER_S)
-    open_.fold([readings(1, seconds(11), [3]), readings(3, seconds(11), [False])], row=2)
+    open_.fold([readings(1, seconds(11), [3]), readings(3, seconds(11), [False])])
     closed = open_.close(30 * NS_PER_S).summaries
     found = {(s.window, s.series): s.n for s in closed if s.window != "10s"}
     assert found == {("20s", 1): 2, ("20s", 3): 2, ("30s", 1): 2, ("30s", 3): 2}
@@ -269,9 +268,9 @@ def test_a_closed_window_leaves_two_longer_ones_independent():
 
 def test_readings_at_the_same_time_count_in_the_order_of_arrival():
     open_ = windows("10s", "1m")
-    open_.fold([readings(3, seconds(2, 2), [False, True])], row=1)
-    open_.fold([readings(1, seconds(2, 1), [7, 4]), readings(1, seconds(2, 1), [8, 5])], row=1)
-    open_.fold([readings(1, seconds(1, 2), [6, 9]), readings(3, seconds(2), [False])], row=2)
+    open_.fold([readings(3, seconds(2, 2), [False, True])])
+    open_.fold([readings(1, seconds(2, 1), [7, 4]), readings(1, seconds(2, 1), [8, 5])])
+    open_.fold([readings(1, seconds(1, 2), [6, 9]), readings(3, seconds(2), [False])])
     number, boolean = open_.close(10 * NS_PER_S).summaries
     assert (number.first, number.last) == (4, 9)
     assert (boolean.first, boolean.last, boolean.changes) == (False, False, 2)
@@ -284,7 +283,7 @@ def test_many_readings_at_the_same_time_keep_their_order():
     for row in range(4):
         part = times[row * 50 : row * 50 + 50]
         texts = [f"{row}-{i}" for i in range(50)]
-        open_.fold([readings(4, part, texts)], row=row)
+        open_.fold([readings(4, part, texts)])
         rows += zip(part, texts, strict=True)
     for summary in open_.close(60 * NS_PER_S).summaries:
         ordered = [text for _, text in sorted(rows, key=lambda row: row[0])]
@@ -297,48 +296,32 @@ def test_many_readings_at_the_same_time_keep_their_order():
 @settings(max_examples=50, deadline=None)
 def test_changes_count_in_order_of_arrival_within_the_same_time(rows):
     open_ = windows("10s")
-    for row, part in enumerate((rows[:9], rows[9:])):
+    for part in (rows[:9], rows[9:]):
         group = readings(3, seconds(*[t for t, _ in part]), [v for _, v in part])
-        open_.fold([group], row=row)
+        open_.fold([group])
     [summary] = open_.close(10 * NS_PER_S).summaries
     assert_is_brute_force(summary, rows)
 
 
-def test_the_longest_window_keeps_the_row_of_its_first_reading():
+def test_open_windows_begin_where_the_longest_one_does():
     open_ = windows("10s", "1m")
-    assert open_.fold_from() is None
-    for row, second in enumerate((5, 15, 65), 7):
-        open_.fold([readings(1, seconds(second), [1])], row=row)
-    assert open_.fold_from() == 7
-    open_.close(30 * NS_PER_S)
-    assert open_.fold_from() == 7
-    open_.close(60 * NS_PER_S)
-    assert open_.fold_from() == 9
-    open_.close(120 * NS_PER_S)
-    assert open_.fold_from() is None
+    assert open_.open_since() == 0
+    open_.close(59 * NS_PER_S)
+    assert open_.open_since() == 0
+    open_.close(125 * NS_PER_S)
+    assert open_.open_since() == 120 * NS_PER_S
 
 
-@pytest.mark.parametrize("series", [1, 3])
-def test_a_late_reading_does_not_hide_the_older_row_of_one_that_was_in_time(series):
-    open_ = windows("10s", "1m")
-    open_.fold([readings(series, seconds(15), [1])], row=5)
-    open_.close(10 * NS_PER_S)
-    open_.fold([readings(series, seconds(5), [1])], row=9)
-    open_.close(20 * NS_PER_S)
-    assert open_.fold_from() == 5
-
-
-def test_readings_of_closed_windows_need_no_row():
+def test_readings_of_closed_windows_are_left_out():
     open_ = windows("10s", watermark=10 * NS_PER_S)
-    open_.fold([readings(1, seconds(5), [1]), readings(4, [], [])], row=1)
-    assert open_.fold_from() is None
+    open_.fold([readings(1, seconds(5), [1]), readings(4, [], [])])
     assert open_.close(100 * NS_PER_S) == ([], [])
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint64", "float32", "float64"])
 def test_numbers_of_every_type_are_summarised_as_doubles(kind):
     open_ = windows("10s")
-    open_.fold([readings(1, seconds(1, 2), [1, 4], dtype=kind)], row=1)
+    open_.fold([readings(1, seconds(1, 2), [1, 4], dtype=kind)])
     [summary] = open_.close(10 * NS_PER_S).summaries
     assert (summary.mean, summary.std, summary.last) == (2.5, 1.5, 4.0)
     assert type(summary.last) is float
@@ -347,7 +330,7 @@ def test_numbers_of_every_type_are_summarised_as_doubles(kind):
 def test_a_constant_keeps_its_value_however_it_is_split():
     open_ = windows("10s", "1m")
     for row in range(59):
-        open_.fold([readings(1, seconds(row), [21.4])], row=row)
+        open_.fold([readings(1, seconds(row), [21.4])])
         open_.close(row * NS_PER_S)
     summary = open_.close(60 * NS_PER_S).summaries[-1]
     assert (summary.mean, summary.std, summary.p95) == (21.4, 0.0, 21.4)
@@ -356,9 +339,9 @@ def test_a_constant_keeps_its_value_however_it_is_split():
 @pytest.mark.parametrize("big", [1e308, 1.7e308, 1e-300])
 def test_the_ends_of_the_range_neither_overflow_nor_vanish(big):
     open_ = windows("10s")
-    open_.fold([readings(1, seconds(*[1] * 400), [big, -big] * 200)], row=1)
-    open_.fold([readings(1, seconds(2), [big])], row=2)
-    open_.fold([readings(1, seconds(3), [-big])], row=2)
+    open_.fold([readings(1, seconds(*[1] * 400), [big, -big] * 200)])
+    open_.fold([readings(1, seconds(2), [big])])
+    open_.fold([readings(1, seconds(3), [-big])])
     [summary] = open_.close(10 * NS_PER_S).summaries
     assert summary.mean == pytest.approx(0, abs=1e-12 * big)
     assert summary.std == pytest.approx(big, rel=1e-12)
@@ -366,8 +349,8 @@ def test_the_ends_of_the_range_neither_overflow_nor_vanish(big):
 
 def test_merging_opposite_ends_of_the_range_does_not_overflow():
     open_ = windows("10s")
-    open_.fold([readings(1, seconds(1), [1.7e308])], row=1)
-    open_.fold([readings(1, seconds(2), [-1.7e308])], row=2)
+    open_.fold([readings(1, seconds(1), [1.7e308])])
+    open_.fold([readings(1, seconds(2), [-1.7e308])])
     [summary] = open_.close(10 * NS_PER_S).summaries
     assert (summary.mean, summary.std) == (0.0, pytest.approx(1.7e308))
 
@@ -376,8 +359,7 @@ def test_too_many_booleans_are_left_to_the_disk():
     t = np.arange(MAX_SEQUENCE + 1) * NS_PER_MS
     group = [readings(3, t, t % 2 == 0), readings(4, t[1:], ["x"] * MAX_SEQUENCE)]
     open_ = windows("10s", "1m")
-    open_.fold(group, row=4)
-    assert open_.fold_from() == 4
+    open_.fold(group)
     closed = open_.close(60 * NS_PER_S)
     assert [(s.window, s.series, s.n) for s in closed.summaries] == [
         ("10s", 4, MAX_SEQUENCE),
@@ -393,7 +375,7 @@ def test_numbers_of_every_magnitude_are_left_to_the_disk():
     v = 10.0 ** rng.uniform(-300, 300, 30_000)
     group = [readings(1, np.arange(30_000) * NS_PER_MS, v)]
     open_ = windows("1m")
-    open_.fold(group, row=1)
+    open_.fold(group)
     assert open_.close(60 * NS_PER_S) == ([], [RevisionDue("1m", 0, 1)])
 
 
