@@ -16,6 +16,7 @@ from gateway import mqtt, restore
 from gateway.access import Access
 from gateway.admin import Admin
 from gateway.bridge import Bridge
+from gateway.compactor import Compactor
 from gateway.config import Config
 from gateway.control import Control, socket_path
 from gateway.core.claims import Claims
@@ -42,10 +43,11 @@ from gateway.requests import Requests
 from gateway.revisions import Revisions
 from gateway.store import Opened
 from gateway.store.connect import reset_bug_warning
+from gateway.store.retention import Bounds
 from gateway.store.sqlite import SqliteStore
 from gateway.subscriber import Limits
 from gateway.systemd import Notifier
-from gateway.upkeep import Upkeep
+from gateway.upkeep import EARLIEST_MS, Upkeep
 from gateway.web import make_app
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Parts:
     facade: Facade
     admin: Admin
     upkeep: Upkeep
+    compactor: Compactor
     measures: Measures
     bridge: Bridge | None
 
@@ -104,6 +107,7 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
                 tasks.create_task(parts.pipeline.run(), name="pipeline"),
                 tasks.create_task(parts.revisions.run(), name="revisions"),
                 tasks.create_task(parts.upkeep.run(), name="upkeep"),
+                tasks.create_task(parts.compactor.run(), name="compactor"),
                 tasks.create_task(_watch(notifier, parts.pipeline), name="watchdog"),
             ]
             bridging = None
@@ -168,6 +172,11 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         outgoing=(lambda: None) if bridge is None else bridge.wake,
     )
     presence.restore(list(registry.devices.values()), clock())
+    upkeep = Upkeep(
+        store=store,
+        database=config.gateway.data_dir / DATABASE,
+        replay_ms=config.mqtt.replay_hours * 3_600_000,
+    )
     parts = Parts(
         registry=registry,
         windows=windows,
@@ -179,16 +188,25 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         revisions=revisions,
         facade=facade,
         admin=Admin(pipeline=pipeline, links=links, orders=orders, facade=facade),
-        upkeep=Upkeep(
-            store=store,
-            database=config.gateway.data_dir / DATABASE,
-            replay_ms=config.mqtt.replay_hours * 3_600_000,
+        upkeep=upkeep,
+        compactor=Compactor(
+            disk=store,
+            bounds=_bounds(config),
+            clock=clock,
+            busy=lambda: pipeline.busy,
+            may_expire=lambda: clock().ms > EARLIEST_MS,
+            held=upkeep.size,
         ),
         measures=measures,
         bridge=bridge,
     )
     _measure(parts)
     return parts
+
+
+def _bounds(config: Config) -> Bounds:
+    kept = config.store
+    return Bounds(kept.readings_days, kept.summaries_days, kept.max_size_mb * 1_000_000)
 
 
 def _hub(config: Config, store: SqliteStore, opened: Opened, registry: Registry) -> Hub:

@@ -157,6 +157,11 @@ class Pipeline:
         self._posted.extend(facts)
         self._waiting.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether so much waits that other work should."""
+        return self.trouble is not None or self._bytes >= ENOUGH_BYTES // 4
+
     # -- the turn ---------------------------------------------------------------------------
 
     async def run(self) -> None:

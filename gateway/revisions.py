@@ -199,9 +199,14 @@ def _cell(summary: f.SummaryMade) -> f.RevisionDue:
 
 
 def _revise(made: f.SummaryMade | None, known: f.SummaryMade | None) -> f.SummaryMade | None:
-    """The revision to publish, None if nothing changed."""
+    """The revision to publish, None if nothing changed.
+
+    Fewer readings than before are what retention left of them: the summary stays as it was.
+    """
     if made is None or known is None:
         return made
+    if made.n < known.n:
+        return None
     if made._replace(rev=known.rev) == known:
         return None
     return made._replace(rev=known.rev + 1)

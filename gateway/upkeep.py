@@ -35,7 +35,7 @@ class Upkeep:
         measures.gauge("outbox_bytes", "Bytes of those rows", lambda: self.outbox_bytes)
         measures.gauge("outbox_dead_rows", "Rows that were given up", lambda: self.outbox_dead)
         measures.gauge("outbox_oldest_seconds", "Age of the oldest of those rows", self._age)
-        measures.gauge("store_bytes", "Size of the database with its WAL", self._size)
+        measures.gauge("store_bytes", "Size of the database with its WAL", self.size)
         measures.gauge("written_bytes", "Bytes written to disk since the start", written_bytes)
 
     async def run(self) -> None:
@@ -59,7 +59,8 @@ class Upkeep:
     def _age(self) -> float:
         return 0.0 if self.outbox_oldest is None else time.time() - self.outbox_oldest / 1000
 
-    def _size(self) -> float:
+    def size(self) -> float:
+        """Bytes of the database with its WAL."""
         files = (self._database, self._database.with_name(self._database.name + "-wal"))
         return float(sum(file.stat().st_size for file in files if file.exists()))
 

@@ -1,0 +1,76 @@
+"""Keeps the store small: journal rows into chunks, what is past its bound away.
+
+Everything is done in short steps beside the flow, and waits while much comes in.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.core.clock import Now
+from gateway.errors import StoreError
+from gateway.store.retention import Bounds
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 10.0
+STEPS = 20
+PATIENCE = 12
+"""Rounds that may pass without a step while much comes in."""
+
+
+class Disk(Protocol):
+    """What compaction asks of the store."""
+
+    async def compact(self, now_ms: int, *, urgent: bool = False) -> int: ...
+
+    async def retain(self, bounds: Bounds, now_ms: int | None) -> int: ...
+
+
+class Compactor:
+    """`busy` says whether readings wait for their commit; `may_expire` whether the clock is right;
+    `held` how many bytes the database has on disk."""
+
+    def __init__(
+        self,
+        *,
+        disk: Disk,
+        bounds: Bounds,
+        clock: Callable[[], Now],
+        busy: Callable[[], bool],
+        may_expire: Callable[[], bool],
+        held: Callable[[], float],
+    ) -> None:
+        self._disk = disk
+        self._bounds = bounds
+        self._clock = clock
+        self._busy = busy
+        self._may_expire = may_expire
+        self._held = held
+        self._waited = 0
+
+    async def run(self) -> None:
+        """Keep the store small until cancelled."""
+        while True:
+            try:
+                await self.round()
+            except StoreError as error:
+                log.warning("compaction and retention wait: %s", error)
+            await asyncio.sleep(PERIOD_S)
+
+    async def round(self) -> None:
+        """Some steps of each kind; fewer while much comes in."""
+        if self._busy() and self._waited < PATIENCE:
+            self._waited += 1
+            return
+        self._waited = 0
+        too_much = bool(self._bounds.most_bytes) and self._held() > self._bounds.most_bytes
+        for _ in range(STEPS):
+            if not await self._disk.compact(self._clock().ms, urgent=too_much) or self._busy():
+                break
+        for _ in range(STEPS):
+            now_ms = self._clock().ms if self._may_expire() else None
+            if not await self._disk.retain(self._bounds, now_ms):
+                break
+            await asyncio.sleep(0)

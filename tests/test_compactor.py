@@ -1,0 +1,61 @@
+"""When compaction and retention are done, and when they wait."""
+
+from gateway.compactor import PATIENCE, Compactor
+from gateway.core.clock import Now
+from gateway.store.retention import Bounds
+
+
+class Disk:
+    """Has so many steps of work to do."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.asked: list[tuple[str, object]] = []
+
+    async def compact(self, now_ms: int, *, urgent: bool = False) -> int:
+        self.asked.append(("compact", urgent))
+        self.steps -= 1
+        return max(0, self.steps)
+
+    async def retain(self, bounds: Bounds, now_ms: int | None) -> int:
+        self.asked.append(("retain", now_ms))
+        return 0
+
+
+def compactor(disk: Disk, *, busy=lambda: False, sure: bool = True, held: float = 0.0) -> Compactor:
+    return Compactor(
+        disk=disk,
+        bounds=Bounds(30, 730, 1000),
+        clock=lambda: Now(5_000_000, 0),
+        busy=busy,
+        may_expire=lambda: sure,
+        held=lambda: held,
+    )
+
+
+async def test_a_round_compacts_all_there_is_then_retains() -> None:
+    disk = Disk(3)
+    await compactor(disk).round()
+    assert disk.asked == [("compact", False)] * 3 + [("retain", 5)]
+
+
+async def test_nothing_expires_by_a_clock_that_may_be_wrong() -> None:
+    disk = Disk(0)
+    await compactor(disk, sure=False).round()
+    assert disk.asked[-1] == ("retain", None)
+
+
+async def test_too_large_a_database_is_urgent() -> None:
+    disk = Disk(0)
+    await compactor(disk, held=1001.0).round()
+    assert disk.asked[0] == ("compact", True)
+
+
+async def test_it_waits_under_load_but_not_for_ever() -> None:
+    disk = Disk(100)
+    busy = compactor(disk, busy=lambda: True)
+    for _ in range(PATIENCE):
+        await busy.round()
+    assert disk.asked == []
+    await busy.round()
+    assert disk.asked == [("compact", False), ("retain", 5)]
