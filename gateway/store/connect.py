@@ -16,7 +16,9 @@ Durability = Literal["full", "relaxed"]
 SYNCHRONOUS = {"full": 2, "relaxed": 1}
 WRITER_CACHE_KIB = 8192
 READER_CACHE_KIB = 2048
-CHECKPOINT_PAGES = 1000
+PAGE_BYTES = 2048
+"""A commit writes whole pages to the WAL, and most commits change a few hundred bytes."""
+CHECKPOINT_PAGES = 2000
 JOURNAL_SIZE_LIMIT = 16 * 2**20
 BUSY_TIMEOUT_MS = 5000
 RESET_BUG_FIXED = (3, 51, 3)
@@ -69,6 +71,7 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         check(conn)
+        conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # no effect on a file that exists
         _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
         _set(conn, "journal_mode", "WAL", "wal")
         _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])

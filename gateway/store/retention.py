@@ -14,8 +14,8 @@ from gateway.store.statements import write
 DAY_MS = 86_400_000
 CHUNKS_AT_ONCE = 64
 ROWS_AT_ONCE = 1000
-PAGES_AT_ONCE = 512
-SPARE_PAGES = 1024
+PAGES_AT_ONCE = 1024
+SPARE_PAGES = 2048
 
 
 class Bounds(NamedTuple):
