@@ -253,6 +253,8 @@ class Link:
         return message
 
     def _greet(self, hello: Hello) -> None:
+        if self.hello is not None and hello.device != self.hello.device:
+            raise WireError(f"this connection is {self.hello.device}'s")
         self._door.admit(hello, self._bearer)
         self.hello = hello
         self._start(self._claim(hello), "link-claim")

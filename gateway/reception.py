@@ -138,10 +138,11 @@ class Reception:
             older.fenced = True
         self._links.current[hello.device] = link
         settle = partial(self._settle, link, hello, self._clock())
-        claim = await self._pipeline.submit(settle)
-        if older is not None and older is not link:
-            link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
-        return claim
+        try:
+            return await self._pipeline.submit(settle)
+        finally:  # also if the newer connection broke or was refused: the older one is deaf
+            if older is not None and older is not link:
+                link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
 
     def _settle(self, link: Link, hello: Hello, at: Now, group: Group) -> Claim:
         claim = self._claims.settle(group, hello)
