@@ -76,7 +76,10 @@ class Reception:
         )
         if not socket.can_prepare(request).ok:
             raise web.HTTPUpgradeRequired(text="this is the devices' WebSocket (sensorlink.v1)\n")
-        await prepare(socket, request)
+        try:
+            await prepare(socket, request)
+        except ConnectionError:  # the client went before it was answered
+            return socket
         link = Link(
             socket,
             intake=self,
