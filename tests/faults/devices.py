@@ -128,9 +128,7 @@ def begin(folder: Path, more: str = FAST, *, auth: str = "open") -> GatewayProce
     return gateway
 
 
-async def resumed(
-    gateway: GatewayProcess, device: str, epoch: bytes, last: int
-) -> dict[int, Any]:
+async def resumed(gateway: GatewayProcess, device: str, epoch: bytes, last: int) -> dict[int, Any]:
     """Come back with all of 1 … last still queued, send what is asked for; the WELCOME."""
     async with WireClient(gateway.link, device) as client:
         welcome = await client.hello(epoch, 1, last, x12={1: MARK})
@@ -142,5 +140,3 @@ async def resumed(
         if welcome[5] < last:
             assert await client.acked(last), client.closed
         return welcome
-
-

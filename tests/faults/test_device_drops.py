@@ -85,7 +85,7 @@ async def test_a_cut_in_the_readings_and_a_return_each_time(
         assert 0 <= welcome[5] <= LAST
     rows = gateway.export()
     stored = {d: sorted(row["v"] for row in rows if row["dev"] == d) for d in devices}
-    assert stored == dict.fromkeys(devices, [1.0, 2.0, 3.0])
+    assert stored == {device: [1.0, 2.0, 3.0] for device in devices}
     await healthy(gateway)
 
 
