@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -57,6 +58,7 @@ async def test_a_takeover_drains_what_is_under_way(
         await device.schema()
         for seq in range(1, 21):
             await device.send(reading(seq))
+        end = asyncio.create_task(device.end())
         welcome = await newer.hello(epoch, 1, 20, x12={1: MARK})
         if 11 in welcome:
             await newer.schema()
@@ -64,8 +66,32 @@ async def test_a_takeover_drains_what_is_under_way(
             await newer.send(reading(seq))
         if welcome[5] < 20:
             await newer.acked(20)
-        assert await device.end() == 4001
+        assert await end == 4001
     assert sorted(values(gateway, device.device)) == [float(n) for n in range(1, 21)]
+    await healthy(gateway)
+
+
+async def test_the_gateway_closes_the_socket_only_after_the_device(gateway: GatewayProcess) -> None:
+    """Who is cut off before it has read the close frame never learns the code (RFC 6455, 7.1.1)."""
+    one, epoch = name(), new_epoch()
+    cut = Cut(gateway)
+    cut.say(upgrade(gateway))
+    await asyncio.to_thread(cut.hear, b"\r\n\r\n")
+    cut.say(frame(hello(one, epoch)))
+    await asyncio.to_thread(cut.hear, b"\x82")
+    async with WireClient(gateway.link, one) as newer:
+        await newer.hello(epoch)
+        heard = await asyncio.to_thread(cut.hear, b"a newer connection took over\x88")
+        cut.socket.settimeout(0.3)
+        with suppress(TimeoutError):
+            while more := await asyncio.to_thread(cut.socket.recv, 4096):
+                heard += more
+            raise AssertionError("closed before the device had closed")
+        assert struct.pack(">H", 4001) in heard
+        cut.say(b"\x88\x82\x00\x00\x00\x00" + struct.pack(">H", 4001))
+        cut.socket.settimeout(20)
+        assert await asyncio.to_thread(cut.socket.recv, 4096) == b""
+        cut.fin()
     await healthy(gateway)
 
 
