@@ -115,6 +115,8 @@ class Link:
         self._pings = 0
         self._alive = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: asyncio.Task[None] | None = None
+        self._parting: asyncio.Task[None] | None = None
         self._bye: Bye | None = None
         self.on_welcome: Callable[[], None] | None = None
         self.hello: Hello | None = None
@@ -128,15 +130,26 @@ class Link:
         self._alive = self._clock().mono
         self._start(self._write(), "link-write")
         self._start(self._watch(), "link-watch")
+        self._reading = asyncio.create_task(self._read(), name="link-read")
         try:
-            await self._read()
-        except ProtocolError as error:
-            await self.part(error.close_code, error.text)
+            await asyncio.wait({self._reading})
+            await self._conclude(self._reading)
         finally:
+            self._reading.cancel()
             self._uplink.drop()
             for task in list(self._tasks):
                 task.cancel()
             self._intake.parted(self, self._bye)
+
+    async def _conclude(self, reading: "asyncio.Task[None]") -> None:
+        """Reading is over: answer what broke the protocol, and let a parting come to its end."""
+        error = None if reading.cancelled() else reading.exception()
+        if isinstance(error, ProtocolError):
+            await self.part(error.close_code, error.text)
+        elif error is not None:
+            raise error
+        if self._parting is not None:
+            await asyncio.wait({self._parting})
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the link; what outlives the link is still brought to its end."""
@@ -193,18 +206,35 @@ class Link:
             await asyncio.sleep(PING_S / LOOKS_A_PING)
 
     async def part(self, code: CloseCode, text: str, *, retry_ms: int | None = None) -> None:
-        """Say ERROR where there is time, and close."""
+        """Say ERROR where there is time, and close; a second call waits for the first."""
         self.fenced = True
-        if not self._socket.closed:
-            log.info("link closed", extra={"device": self.name, "code": int(code), "why": text})
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    if self._session.state is not State.PARTED:
-                        error = Error(code=int(code), text=text[:120], retry_ms=retry_ms)
-                        await self._socket.send_bytes(self._session.send(error))
-                    await self._socket.close(code=code, message=text[:120].encode()[:120])
-            except (TimeoutError, ConnectionError):
-                self._abort()
+        if self._parting is None:
+            work = self._part(code, text, retry_ms)
+            self._parting = asyncio.create_task(work, name="link-part")
+            ERRANDS.add(self._parting)
+            self._parting.add_done_callback(ERRANDS.discard)
+        await asyncio.wait({self._parting})
+
+    async def _part(self, code: CloseCode, text: str, retry_ms: int | None) -> None:
+        """Close, and read on until the device has closed too.
+
+        To close with something unread resets the connection: the device would not learn why.
+        The socket has room for one reader only.
+        """
+        if self._reading is not None and not self._reading.done():
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        if self._socket.closed:
+            return
+        log.info("link closed", extra={"device": self.name, "code": int(code), "why": text})
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                if self._session.state is not State.PARTED:
+                    error = Error(code=int(code), text=text[:120], retry_ms=retry_ms)
+                    await self._socket.send_bytes(self._session.send(error))
+                await self._socket.close(code=code, message=text[:120].encode()[:120])
+        except (TimeoutError, ConnectionError):
+            self._abort()
 
     def _abort(self) -> None:
         request = self._socket._req  # noqa: SLF001 - aiohttp has no public way to cut a socket
@@ -253,6 +283,8 @@ class Link:
         return message
 
     def _greet(self, hello: Hello) -> None:
+        if self.hello is not None and hello.device != self.hello.device:
+            raise WireError(f"this connection is {self.hello.device}'s")
         self._door.admit(hello, self._bearer)
         self.hello = hello
         self._start(self._claim(hello), "link-claim")

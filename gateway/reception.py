@@ -76,7 +76,10 @@ class Reception:
         )
         if not socket.can_prepare(request).ok:
             raise web.HTTPUpgradeRequired(text="this is the devices' WebSocket (sensorlink.v1)\n")
-        await prepare(socket, request)
+        try:
+            await prepare(socket, request)
+        except ConnectionError:  # the client went before it was answered
+            return socket
         link = Link(
             socket,
             intake=self,
@@ -138,10 +141,11 @@ class Reception:
             older.fenced = True
         self._links.current[hello.device] = link
         settle = partial(self._settle, link, hello, self._clock())
-        claim = await self._pipeline.submit(settle)
-        if older is not None and older is not link:
-            link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
-        return claim
+        try:
+            return await self._pipeline.submit(settle)
+        finally:  # also if the newer connection broke or was refused: the older one is deaf
+            if older is not None and older is not link:
+                link.spawn(older.part(CloseCode.TAKEN_OVER, "a newer connection took over"))
 
     def _settle(self, link: Link, hello: Hello, at: Now, group: Group) -> Claim:
         claim = self._claims.settle(group, hello)

@@ -71,7 +71,7 @@ class Claims:
         group.add(
             f.StreamOpened(number, device.id, hello.epoch.hex(), verdict.committed, group.now.ms)
         )
-        for old in self._registry.surplus_streams(device):
+        for old in self._registry.surplus_streams(stream):
             self._forget(group, old)
         return stream
 
@@ -90,10 +90,14 @@ class Claims:
         self._renew_config(group, device)
 
     def _renew_config(self, group: Group, device: Device) -> None:
-        """Queue the configuration again if the device runs another version."""
-        if device.config_version in (None, device.applied_version) or device.downlink.configures(
-            device.config_version
-        ):
+        """Queue the configuration again if the device runs another version.
+
+        A queue that is full has to drain first: the next HELLO asks again.
+        """
+        downlink, version = device.downlink, device.config_version
+        if version in (None, device.applied_version) or downlink.configures(version):
+            return
+        if downlink.full:
             return
         args = {"version": device.config_version, "document": device.config}
         self._orders.put(group, Request(device.name, None, args))

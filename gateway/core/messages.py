@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 MAX_SEQ = 2**53 - 1
 FIRST_SEQUENCED = 16
+MOST_MS = (2**63 - 1) // 10**6
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 Check = Callable[[Any], bool]
@@ -38,6 +39,16 @@ def key(number: int, check: Check, default: Any = _Absent) -> Any:
 
 def is_uint(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**64
+
+
+def is_ms(value: Any) -> bool:
+    """Milliseconds of a device's clock: as nanoseconds they are within int64."""
+    return type(value) is int and 0 <= value <= MOST_MS
+
+
+def is_tally(value: Any) -> bool:
+    """A count or position that is stored or continued: no device comes near 2^53."""
+    return type(value) is int and 0 <= value <= MAX_SEQ
 
 
 def is_seq(value: Any) -> bool:
@@ -92,7 +103,7 @@ def is_clock(value: Any) -> bool:
 
 is_id8 = is_bytes(8)
 is_version = is_pair(is_uint, is_uint)
-is_position = is_pair(is_id8, is_uint)
+is_position = is_pair(is_id8, is_tally)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(key,))
@@ -117,10 +128,10 @@ class Hello(Message):
     lo: int = key(5, lambda v: is_uint(v) and 1 <= v <= MAX_SEQ + 1)
     hi: int = key(6, lambda v: is_uint(v) and v <= MAX_SEQ)
     boot: bytes | None = key(7, is_id8, None)
-    mono_ms: int | None = key(8, is_uint, None)
+    mono_ms: int | None = key(8, is_ms, None)
     max_message: int = key(9, is_uint, 1024)
     position: list[Any] | None = key(10, is_position, None)
-    config_version: int | None = key(11, is_uint, None)
+    config_version: int | None = key(11, is_tally, None)
     schemas: dict[int, bytes] | None = key(12, is_map(is_sid, is_bytes(4)), None)
     capabilities: int = key(13, is_uint, 0)
     token: str | None = key(14, is_text, None)
@@ -158,7 +169,7 @@ class Ack(Message):
 @message
 class Timesync(Message):
     TYPE: ClassVar[int] = 4
-    t1: int = key(2, is_uint)
+    t1: int = key(2, is_ms)
     t2: int | None = key(3, is_uint, None)
     t3: int | None = key(4, is_uint, None)
 
@@ -196,7 +207,7 @@ class Schema(Message):
 @message
 class Dack(Message):
     TYPE: ClassVar[int] = 9
-    handled: int = key(2, is_uint)
+    handled: int = key(2, is_tally)
 
 
 @message
@@ -244,8 +255,8 @@ class Gap(Message):
     TYPE: ClassVar[int] = 20
     seq: int = key(1, is_seq)
     last: int = key(2, is_seq)
-    reason: int = key(3, is_uint)
-    readings: int | None = key(4, is_uint, None)
+    reason: int = key(3, is_tally)
+    readings: int | None = key(4, is_tally, None)
 
     def __post_init__(self) -> None:
         if self.last < self.seq:

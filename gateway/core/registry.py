@@ -147,10 +147,14 @@ class Registry:
         self.series_by_id[series.id] = series
         return series
 
-    def surplus_streams(self, device: Device) -> list[Stream]:
-        """The least recently used streams beyond the eight that are kept."""
-        by_use = sorted(device.streams.values(), key=lambda stream: stream.touched)
-        return by_use[: max(0, len(by_use) - STREAMS_KEPT)]
+    def surplus_streams(self, newest: Stream) -> list[Stream]:
+        """The least recently used streams of its device beyond the eight that are kept.
+
+        `newest` stays, even if the clock was set back since the others were used.
+        """
+        others = [stream for stream in newest.device.streams.values() if stream is not newest]
+        others.sort(key=lambda stream: stream.touched)
+        return others[: max(0, len(others) + 1 - STREAMS_KEPT)]
 
     def newest(self) -> Iterator[Series]:
         """Every series that has a reading."""

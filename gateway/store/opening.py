@@ -30,7 +30,7 @@ _SCHEMAS = """SELECT schema.id, stream, sid, fingerprint, resolution, fields FRO
 _SERIES = """SELECT id, device, metric, unit, kind, last_t_ns, last_value, last_clock FROM series
     ORDER BY id"""
 _TALLIES = """SELECT id, (SELECT count(*) FROM loss WHERE device = device.id),
-    (SELECT coalesce(sum(readings), 0) FROM loss WHERE device = device.id),
+    (SELECT cast(total(readings) AS INTEGER) FROM loss WHERE device = device.id),
     (SELECT count(*) FROM rejected WHERE device = device.id) FROM device"""
 
 
