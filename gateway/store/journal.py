@@ -1,9 +1,10 @@
 """A journal row: the messages of one commit group, and how they become readings again.
 
-header = one flag byte (1: some readings' time is unknown) and a CBOR array
-`[timebases, entries, lengths]`: timebases are `[clock, offset, boot]`, an entry is
-`[stream, seq, last - seq, readings, schema, index of its timebase]`, lengths are those of the
-messages in `body`, which joins them as a CBOR sequence (RFC 8742). The CRC-32 covers both.
+header = one flag byte (1: some readings' time is unknown; 2: the rest of the header and the body
+are deflated, RFC 1951, each by itself) and a CBOR array `[timebases, entries, lengths]`: timebases
+are `[clock, offset, boot]`, an entry is `[stream, seq, last - seq, readings, schema, index of its
+timebase]`, lengths are those of the messages in `body`, which joins them as a CBOR sequence
+(RFC 8742). The CRC-32 covers header and body as they are stored.
 """
 
 import zlib
@@ -22,6 +23,9 @@ from gateway.core.senml import read_senml
 from gateway.errors import Rejected, StoreCorrupt, WireError
 
 UNKNOWN_TIME = 1
+DEFLATED = 2
+SMALL = 4096
+"""Rows up to this size are deflated: several then share a page, and most commits write only one."""
 
 
 class Lookup(Protocol):
@@ -43,9 +47,17 @@ def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
     ]
     flags = UNKNOWN_TIME if any(e.clock == Clock.UNKNOWN and e.readings for e in entries) else 0
     content = [[list(base) for base in bases], rows, [len(e.message) for e in entries]]
-    header = bytes([flags]) + cbor2.dumps(content)
+    header = cbor2.dumps(content)
     body = b"".join([e.message for e in entries])
+    if len(header) + len(body) <= SMALL:
+        flags, header, body = flags | DEFLATED, _deflated(header), _deflated(body)
+    header = bytes([flags]) + header
     return header, body, checksum(header, body)
+
+
+def _deflated(raw: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    return packer.compress(raw) + packer.flush()
 
 
 def _index(bases: dict[tuple[int, int, bytes], int], entry: Entry) -> int:
@@ -66,7 +78,10 @@ def unpack(header: bytes, body: bytes, crc: int) -> list[Entry]:
 
 def split(header: bytes, body: bytes) -> list[Entry]:
     """The entries of a row whose checksum was already compared."""
-    bases, rows, lengths = cbor2.loads(header[1:])
+    content = header[1:]
+    if header[0] & DEFLATED:
+        content, body = zlib.decompress(content, -15), zlib.decompress(body, -15)
+    bases, rows, lengths = cbor2.loads(content)
     ends = list(accumulate(lengths, initial=0))
     return [_entry(row, bases[row[5]], body[ends[i] : ends[i + 1]]) for i, row in enumerate(rows)]
 

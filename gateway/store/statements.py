@@ -36,7 +36,7 @@ ORDER: dict[type, str] = {
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET unit = ?4""",
     f.JournalRow: """INSERT INTO journal (id, received, t_min_ns, t_max_ns, readings, header,
         crc, body, unknown_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-        substr(?6, 1, 1) <> x'00')""",
+        substr(?6, 1, 1) IN (x'01', x'03'))""",
     f.Loss: """INSERT INTO loss (id, device, epoch, first, last, reason, readings, t)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
     f.Rejection: """INSERT INTO rejected (id, device, epoch, seq, code, reason, t, body)

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core import facts as f
 from gateway.core.readings import NS_PER_MS
+from gateway.store.connect import PAGE_BYTES
 from gateway.store.retention import Bounds
 from gateway.store.sqlite import SqliteStore
 from tests.store.samples import HOUR, NOW, entry, event, made, order, row, world
@@ -77,7 +78,7 @@ async def test_summaries_live_longer_and_the_newest_stay(store: SqliteStore) -> 
 async def test_too_much_goes_oldest_first_without_a_clock(store: SqliteStore) -> None:
     await store.commit([made(1, NOW + i * 10_000) for i in range(20_000)])
     [(pages,)] = ask(store, "PRAGMA page_count")
-    most = pages * 4096 // 2
+    most = pages * PAGE_BYTES // 2
     await retained(store, Bounds(0, 0, most), None)
     assert ask(store, "SELECT count(*) FROM chunk") == [(0,)]
     [(left, oldest)] = ask(store, "SELECT count(*), min(t0) FROM summary")
