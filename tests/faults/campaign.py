@@ -176,10 +176,11 @@ class Scene:
         closed = mark is not None and int(mark[0]) > (max(times) + 3000) * 10**6
         return not due and closed and all(heard) and not (self.broker and upstream)
 
-    def check(self) -> Verdict:
+    async def check(self) -> Verdict:
+        """Check the store; the gateway must not run."""
         if self.broker is not None:
             self.ledger.published = self.broker.published()
-        return check(self.database, self.ledger)
+        return await asyncio.to_thread(check, self.database, self.ledger.snapshot())
 
     def counted(self) -> dict[str, int]:
         """The attacks so far."""
@@ -208,8 +209,7 @@ async def kills(folder: Path, seed: int, *, attacks: int, broker: bool, checks: 
                 if n % (attacks // (checks + 1) + 1) == 0:
                     scene.gateway.kill()
                     scene.attacks["kill"] += 1
-                    halfway = await asyncio.to_thread(scene.check)
-                    report.verdict.found += halfway.found
+                    report.verdict.found += (await scene.check()).found
                     await asyncio.to_thread(scene.gateway.start)
             await asyncio.sleep(0.5)
         assert await asyncio.to_thread(scene.gateway.stop) == 0
@@ -217,7 +217,7 @@ async def kills(folder: Path, seed: int, *, attacks: int, broker: bool, checks: 
         scene.gateway.kill()
         if scene.broker is not None:
             scene.broker.kill()
-    report.add(await asyncio.to_thread(scene.check), **scene.counted())
+    report.add(await scene.check(), **scene.counted())
     return report
 
 

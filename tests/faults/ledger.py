@@ -1,6 +1,6 @@
 """What the campaign's devices and subscribers saw: the checker's only knowledge of the world."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 DATA, GAP, EVENT, BAD = "data", "gap", "event", "bad"
@@ -67,3 +67,14 @@ class Ledger:
     listeners: list[Listener] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     """Payloads of summaries that came through the broker."""
+
+    def snapshot(self) -> "Ledger":
+        """A copy that stays as it is while devices go on."""
+        return replace(
+            self,
+            streams=[
+                replace(stream, sent=dict(stream.sent), acks=stream.acks[:])
+                for stream in self.streams
+            ],
+            listeners=[replace(one, events=one.events[:]) for one in self.listeners],
+        )
