@@ -62,22 +62,27 @@ def group_of(step: str) -> str:
     return step.partition(".")[0]
 
 
-def cases(group: str) -> list[tuple[str, int]]:
-    """Every step of the group with each time at which to crash. KeyError: it has no trigger."""
-    nth = TRIGGERS[group].nth
+def cases(group: str, *, long: bool = False) -> list[tuple[str, int]]:
+    """Every step of the group with each time at which to crash (short form: the last of them).
+
+    KeyError: the group has no trigger.
+    """
+    nth = TRIGGERS[group].nth if long else TRIGGERS[group].nth[-1:]
     return [(step, n) for step in STEPS if group_of(step) == group for n in nth]
 
 
-async def crash_at_all(folder: Path, group: str, *, seed: int = 1) -> Report:
+async def crash_at_all(
+    folder: Path, group: str, *, seed: int = 1, long: bool = False
+) -> Report:
     """Die at each step of the group in turn, on one store; check after each, and at the end."""
     if TRIGGERS[group].fresh:
-        return await _crash_fresh(folder, group, seed)
+        return await _crash_fresh(folder, group, seed, long=long)
     trigger, report = TRIGGERS[group], Report()
     scene = Scene(folder, seed, config=CONFIG + trigger.config)
     try:
         await _first_run(scene, trigger)
         async with scene.load():
-            for step, nth in cases(group):
+            for step, nth in cases(group, long=long):
                 await _die(scene, trigger, f"{step}:{nth}")
                 report.verdict.found += (await scene.check()).found
                 report.attacks["crash points"] += 1
@@ -90,10 +95,10 @@ async def crash_at_all(folder: Path, group: str, *, seed: int = 1) -> Report:
     return report
 
 
-async def _crash_fresh(folder: Path, group: str, seed: int) -> Report:
+async def _crash_fresh(folder: Path, group: str, seed: int, *, long: bool) -> Report:
     """Each step in a folder of its own, since only the first start reaches it."""
     report = Report()
-    for step, nth in cases(group):
+    for step, nth in cases(group, long=long):
         place = folder / str(len(list(folder.iterdir())))  # a socket's path must be short
         place.mkdir()
         scene = Scene(place, seed)
