@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import sqlite3
 import subprocess
 import time
@@ -45,11 +46,23 @@ class Broker:
         self.process = subprocess.Popen(
             ["/usr/sbin/mosquitto", "-c", str(self.config)], stderr=subprocess.DEVNULL
         )
+        self._wait_until_open()
         with self.heard.open("ab") as heard:
             asked = ["-p", str(self.port), "-q", "1", "-t", "#", "-F", "%t %p"]
             self.subscriber = subprocess.Popen(
                 ["mosquitto_sub", *asked], stdout=heard, stderr=subprocess.DEVNULL
             )
+
+    def _wait_until_open(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            else:
+                return
 
     def kill(self) -> None:
         for process in (self.subscriber, self.process):
@@ -59,7 +72,9 @@ class Broker:
     def published(self) -> list[str]:
         """Payloads of summaries."""
         lines = (line.partition(" ") for line in self.heard.read_text().splitlines())
-        return [payload for topic, _, payload in lines if "/summary/" in topic and payload[-1:] == "}"]
+        return [
+            payload for topic, _, payload in lines if "/summary/" in topic and payload[-1:] == "}"
+        ]
 
 
 @dataclass(slots=True)
@@ -73,6 +88,9 @@ class Report:
         self.attacks.update(attacks)
         for name in (one.name for one in fields(Verdict)):
             setattr(self.verdict, name, getattr(self.verdict, name) + getattr(verdict, name))
+
+    def merge(self, other: "Report") -> None:
+        self.add(other.verdict, **other.attacks)
 
     def __str__(self) -> str:
         found = self.verdict
@@ -196,7 +214,7 @@ async def _ended(tasks: list["asyncio.Task[None]"]) -> None:
 
 
 async def kills(folder: Path, seed: int, *, attacks: int, broker: bool, checks: int = 1) -> Report:
-    """A gateway under load, attacked so many times; checked `checks` times on the way, and at the end."""
+    """A gateway under load, attacked so many times; checked on the way too, and at the end."""
     scene = Scene(folder, seed, broker=broker)
     report = Report()
     if scene.broker is not None:
@@ -219,6 +237,3 @@ async def kills(folder: Path, seed: int, *, attacks: int, broker: bool, checks: 
             scene.broker.kill()
     report.add(await scene.check(), **scene.counted())
     return report
-
-
-__all__ = ["CONFIG", "PATIENCE_S", "Broker", "Report", "Scene", "kills"]

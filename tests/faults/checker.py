@@ -1,4 +1,4 @@
-"""The four invariants of docs/storage.md, checked by a program that shares nothing with the gateway.
+"""The four invariants of docs/storage.md, checked without any code of the gateway.
 
 It reads the database file (a copy of it, so that the gateway's own files stay as they are), what
 devices sent and were told, and what subscribers received. `python -m tests.faults.checker FILE`
@@ -12,14 +12,15 @@ import sqlite3
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults import decoding
-from tests.faults.ledger import BAD, DATA, EVENT, GAP, Ledger, Listener, Reading, Sent, Stream
+from tests.faults.ledger import BAD, EVENT, GAP, Ledger, Listener, Reading, Stream
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Key = tuple[int, str, int]
@@ -331,7 +332,10 @@ class Check:
             position = max([committed, *(until for *_, until in rows)])
             positions[self.devices[device], epoch] = position
         for stream in self.ledger.streams:
-            position, told = positions.get((stream.device, stream.epoch), 0), stream.acknowledged(self.at)
+            position, told = (
+                positions.get((stream.device, stream.epoch), 0),
+                stream.acknowledged(self.at),
+            )
             if position < told:
                 text = f"{stream.device} was told {told}, but {position} is committed"
                 self.verdict.breach("lost", text, told - position)
@@ -392,7 +396,7 @@ class Check:
             return f"first {first}, last {last}, not {firsts[0]}, {lasts[-1]}"
         if kind:
             moments = {reading.t for reading in readings}
-            pairs = zip(ordered, ordered[1:], strict=False)
+            pairs = pairwise(ordered)
             true = sum(one.v != two.v for one, two in pairs)
             return None if len(moments) < n or changes == true else f"changes {changes}, not {true}"
         values = sorted(float(reading.v) for reading in readings)
@@ -474,7 +478,7 @@ class Check:
         if listener.start is None:
             return
         ids = [event.id for event in events]
-        if any(two <= one for one, two in zip(ids, ids[1:], strict=False)):
+        if any(two <= one for one, two in pairwise(ids)):
             self.verdict.breach("wrong_events", "a subscriber received an event again")
         until = max(ids, default=listener.start)
         sql = "SELECT id, kind, window, payload FROM event WHERE id > ? AND id <= ? ORDER BY id"
@@ -496,8 +500,8 @@ class Check:
                 self.verdict.breach("wrong_events", f"a subscriber missed event {number}")
 
 
-SUMMARIES = """SELECT series, window, t0, n, mean, min, max, std, p50, p95, first, last, changes, rev
-    FROM summary"""
+SUMMARIES = """SELECT series, window, t0, n, mean, min, max, std, p50, p95, first, last, changes,
+    rev FROM summary"""
 _STATISTICS = ("n", "mean", "min", "max", "std", "p50", "p95", "first", "last", "changes")
 
 
@@ -521,14 +525,6 @@ def _canonical(payload: str) -> str:
 def _place(payload: str) -> tuple[Any, ...]:
     body = json.loads(payload)
     return tuple(body.get(name) for name in ("dev", "m", "w"))
-
-
-def messages(streams: Iterable[Stream], kind: str = DATA) -> Iterator[tuple[Stream, int, Sent]]:
-    """All messages of a kind that were sent."""
-    for stream in streams:
-        for seq, sent in stream.sent.items():
-            if sent.kind == kind:
-                yield stream, seq, sent
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ It shares nothing with the gateway, so that an error there cannot hide here.
 import json
 import zlib
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import cbor2
@@ -69,9 +69,7 @@ def entries(header: bytes, body: bytes, crc: int) -> list[Entry]:
     for i, (stream, seq, more, readings, schema, base) in enumerate(rows):
         clock, offset, boot = bases[base]
         content = cbor2.loads(body[ends[i] : ends[i + 1]])
-        found.append(
-            Entry(stream, seq, seq + more, readings, schema, clock, offset, boot, content)
-        )
+        found.append(Entry(stream, seq, seq + more, readings, schema, clock, offset, boot, content))
     return found
 
 
@@ -201,7 +199,7 @@ class Source:
         sizes = self.integers(self.varint())
         ends = list(accumulate(sizes, initial=0))
         joined = self.unpacked(ends[-1])
-        known = [joined[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+        known = [joined[a:b].decode() for a, b in pairwise(ends)]
         return [known[code] for code in self.integers(n)]
 
     def values(self, kind: int, n: int) -> list[Any]:
@@ -228,9 +226,7 @@ def chunk(body: bytes, crc: int, *, metric: str, kind: int) -> Iterator[Run]:
         source.take(source.varint())
         n = source.varint()
         t = [_signed(word) for word in source.integers(n)] if n else []
-        yield Run(
-            metric, kind, head >> 3 & 3, boot, t, source.values(head & 7, n) if n else []
-        )
+        yield Run(metric, kind, head >> 3 & 3, boot, t, source.values(head & 7, n) if n else [])
     if source.at != len(body):
         raise Damaged("bytes follow a chunk")
 

@@ -6,6 +6,7 @@ import random
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -164,10 +165,8 @@ class Device:
     async def live(self, url: Callable[[], str]) -> None:
         """Come back for ever."""
         while True:
-            try:
+            with suppress(OSError, TimeoutError, aiohttp.ClientError):
                 await self.visit(url())
-            except (OSError, TimeoutError, aiohttp.ClientError):
-                pass
             await asyncio.sleep(self.rng.uniform(0.01, 0.1))
             self.suffer()
 

@@ -105,6 +105,7 @@ async def record(
         # strace passes no signal on: its child is told itself.
         subprocess.run(["pkill", "-TERM", "-P", str(gateway.process.pid)], check=True)
         await asyncio.to_thread(gateway.process.wait, PATIENCE_S)
+    scene.ledger.listeners.clear()
     return events(trace, scene.database.parent), scene.ledger
 
 
@@ -152,7 +153,9 @@ def _read(text: str, data: str) -> Iterator[Event]:
         elif call == "rename":
             raise NotImplementedError("a recording with a rename")
         else:
-            yield Event(at, done, {"fdatasync": "fsync", "unlinkat": "unlink"}.get(call, call), name)
+            yield Event(
+                at, done, {"fdatasync": "fsync", "unlinkat": "unlink"}.get(call, call), name
+            )
 
 
 def _bytes(text: str) -> bytes:
@@ -217,7 +220,9 @@ def _survivors(pending: Sequence[Write], rng: random.Random) -> Iterator[Write]:
                 yield Write(write.offset + at, write.data[at : at + SECTOR])
 
 
-async def survive(cut: Cut, ledger: Ledger, folder: Path, rng: random.Random, report: Report) -> None:
+async def survive(
+    cut: Cut, ledger: Ledger, folder: Path, rng: random.Random, report: Report
+) -> None:
     """Lay the cut out, let the store open it as a start does, and check it."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -232,5 +237,7 @@ async def survive(cut: Cut, ledger: Ledger, folder: Path, rng: random.Random, re
         report.add(type(report.verdict)(damaged=1), cuts=1)
         return
     verdict = check(folder / "gateway.db", ledger, at=cut.at)
-    verdict.found = [f"cut at {cut.at} before the sync of {cut.name}: {text}" for text in verdict.found]
+    verdict.found = [
+        f"cut at {cut.at} before the sync of {cut.name}: {text}" for text in verdict.found
+    ]
     report.add(verdict, cuts=1)

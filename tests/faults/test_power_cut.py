@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults.campaign import Report
-from tests.faults.ledger import Ledger
 from tests.faults.powercut import Cut, Event, File, Write, cuts, lay_out, record, survive
 
 SHORT = 60
@@ -19,7 +18,7 @@ async def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> Non
     chosen = set(range(12)) | set(rng.sample(range(count), min(SHORT, count))) | {count - 1}
     for n, cut in enumerate(cuts(recording)):
         if n in chosen:
-            await survive(cut, _relevant(ledger), tmp_path / "cut", rng, report)
+            await survive(cut, ledger, tmp_path / "cut", rng, report)
     print(report)
     assert report.verdict.found == []
     assert report.attacks["cuts"] == len(chosen)
@@ -33,7 +32,7 @@ async def test_relaxed_durability_is_caught(tmp_path: Path) -> None:
     rng = random.Random(6)
     for cut in cuts(recording):
         for _ in range(3):
-            await survive(cut, _relevant(ledger), tmp_path / "cut", rng, report)
+            await survive(cut, ledger, tmp_path / "cut", rng, report)
     assert report.verdict.lost > 0
 
 
@@ -53,8 +52,10 @@ def test_the_disk_keeps_what_was_synced_and_any_part_of_the_rest(tmp_path: Path)
         Event(4, 4, "write", "x", Write(1, b"2")),
         Event(5, 5, "fsync", "x"),
     ]
-    assert [(bytes(cut.files["x"].durable), len(cut.files["x"].pending)) for cut in
-            map(_copied, cuts(recording))] == [(b"", 1), (b"1", 1), (b"12", 0)]
+    assert [
+        (bytes(cut.files["x"].durable), len(cut.files["x"].pending))
+        for cut in map(_copied, cuts(recording))
+    ] == [(b"", 1), (b"1", 1), (b"12", 0)]
 
 
 def _copied(cut: Cut) -> Cut:
@@ -63,8 +64,3 @@ def _copied(cut: Cut) -> Cut:
         for name, file in cut.files.items()
     }
     return cut._replace(files=files)
-
-
-def _relevant(ledger: Ledger) -> Ledger:
-    """Subscribers were not recorded."""
-    return Ledger(windows=ledger.windows, streams=ledger.streams)

@@ -71,9 +71,7 @@ def cases(group: str, *, long: bool = False) -> list[tuple[str, int]]:
     return [(step, n) for step in STEPS if group_of(step) == group for n in nth]
 
 
-async def crash_at_all(
-    folder: Path, group: str, *, seed: int = 1, long: bool = False
-) -> Report:
+async def crash_at_all(folder: Path, group: str, *, seed: int = 1, long: bool = False) -> Report:
     """Die at each step of the group in turn, on one store; check after each, and at the end."""
     if TRIGGERS[group].fresh:
         return await _crash_fresh(folder, group, seed, long=long)
