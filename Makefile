@@ -5,6 +5,8 @@ PYTHON ?= python3
 PORT   ?= 8080
 DATA   ?= ./demo-data
 CONFIG ?=
+SECONDS ?= 1800
+SEED   ?= 1
 URL    ?= ws://127.0.0.1:$(PORT)/link
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,7 +17,7 @@ TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium 
           strace:strace systemd-analyze:systemd curl:curl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run simulate check test tools clean
+.PHONY: help demo run simulate check test soak tools clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +39,9 @@ check: $(VENV)/.test ## format, lint and types
 
 test: tools $(VENV)/.test ## all tests (as root, installs the Debian packages that they need)
 	$(BIN)/python -m pytest
+
+soak: tools $(VENV)/.test ## the long fault campaign, SECONDS=1800 SEED=1
+	@exec $(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)
 
 tools:
 	@missing=""; \

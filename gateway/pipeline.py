@@ -22,6 +22,7 @@ from gateway.core.settling import Settling
 from gateway.core.take import Taker
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
+from gateway.crashpoints import reached
 from gateway.errors import StoreFull, StoreUnavailable
 from gateway.measures import Measures
 from gateway.store.journal import pack
@@ -190,8 +191,11 @@ class Pipeline:
             return
         await self._commit(group)
         self._acknowledge(group)
+        reached("commit.acknowledged")
         self._fold(group)
+        reached("commit.folded")
         self._publish(group)
+        reached("commit.published")
 
     async def _gather(self) -> None:
         """Wait for something to do, then for company: at most the commit interval."""

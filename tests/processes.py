@@ -44,11 +44,17 @@ class GatewayProcess:
 
     def start(self) -> None:
         """Start, and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self, *before: str, env: dict[str, str] | None = None) -> None:
+        """Start, under the command `before` if there is one."""
+        command = [*before, sys.executable, "-m", "gateway", "run", "--config", str(self.config)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "run", "--config", str(self.config)],
-                stderr=log,
-            )
+            self.process = subprocess.Popen(command, stderr=log, env={**os.environ, **(env or {})})
+
+    def wait_until_ready(self) -> None:
+        assert self.process is not None
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             try:

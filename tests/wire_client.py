@@ -22,9 +22,13 @@ class WireClient:
     async def __aenter__(self) -> "WireClient":
         self.http = aiohttp.ClientSession()
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        self.socket = await self.http.ws_connect(
-            self.url, protocols=["sensorlink.v1"], headers=headers, autoping=True
-        )
+        try:
+            self.socket = await self.http.ws_connect(
+                self.url, protocols=["sensorlink.v1"], headers=headers, autoping=True
+            )
+        except BaseException:
+            await self.http.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
 from gateway.store.schema_2 import CHUNKS, READINGS, SETTLED, SUMMARIES
@@ -65,9 +66,11 @@ def migrate(conn: sqlite3.Connection, steps: Sequence[Migration] = MIGRATIONS) -
 
 def _apply(conn: sqlite3.Connection, step: Migration) -> None:
     conn.execute("BEGIN IMMEDIATE")
+    reached("migrate.begun")
     try:
         for statement in step.statements:
             conn.execute(statement)
+        reached("migrate.changed")
         if step.number == 1:
             _begin(conn)
         conn.execute(
@@ -79,11 +82,13 @@ def _apply(conn: sqlite3.Connection, step: Migration) -> None:
             "ON CONFLICT (key) DO UPDATE SET value = ?1",
             (str(step.number),),
         )
+        reached("migrate.recorded")
         conn.execute("COMMIT")
     except BaseException:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
+    reached("migrate.committed")
 
 
 def _begin(conn: sqlite3.Connection) -> None:

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
 from gateway.core.readings import Batch
+from gateway.crashpoints import reached
 from gateway.errors import StoreUnavailable
 from gateway.store import compaction, queries, reading, retention
 from gateway.store.connect import (
@@ -65,11 +66,14 @@ class SqliteStore:
 
     async def commit(self, facts: Sequence[Fact]) -> None:
         self._refuse_if(closed=self._closed)
-        await self._write(self._commit, lambda conn: write(conn, facts))
+        await self._write(self._commit, lambda conn: _write(conn, facts))
+        reached("commit.committed")
 
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:
         self._refuse_if(closed=self._closed)
-        return await self._write(self._commit, lambda conn: prune(conn, now_ms, replay_ms))
+        deleted = await self._write(self._commit, lambda conn: _prune(conn, now_ms, replay_ms))
+        reached("prune.committed")
+        return deleted
 
     async def compact(self, now_ms: int, *, urgent: bool = False) -> int:
         self._refuse_if(closed=self._closed)
@@ -123,11 +127,16 @@ class SqliteStore:
 
     def _open(self) -> Opened:
         self._lock.take()
+        reached("open.locked")
         try:
             self._writer = open_writer(self.path, self._durability)
+            reached("open.connected")
             migrate(self._writer)
+            reached("open.migrated")
             opened = load(self._writer)
+            reached("open.loaded")
             self._commit(lambda conn: _set_clean(conn, "0"))
+            reached("open.marked")
         except BaseException:
             self._close(clean=False)
             self._lock.give_up()
@@ -154,12 +163,15 @@ class SqliteStore:
         conn = self._writer
         if conn is None:
             return
+        reached("close.begun")
         try:
             if clean:
                 self._commit(lambda conn: _set_clean(conn, "1"))
+                reached("close.marked")
         finally:
             self._writer = None
             conn.close()
+        reached("close.closed")
 
     # -- the readers' threads ---------------------------------------------------------------
 
@@ -284,6 +296,19 @@ class SqliteStore:
 
     async def command_by_dedupe(self, device: int, dedupe: str) -> CommandRow | None:
         return await self._read(queries.command_by_dedupe, device, dedupe)
+
+
+def _write(conn: sqlite3.Connection, facts: Sequence[Fact]) -> None:
+    reached("commit.begun")
+    write(conn, facts)
+    reached("commit.written")
+
+
+def _prune(conn: sqlite3.Connection, now_ms: int, replay_ms: int) -> int:
+    reached("prune.begun")
+    deleted = prune(conn, now_ms, replay_ms)
+    reached("prune.deleted")
+    return deleted
 
 
 def _set_clean(conn: sqlite3.Connection, value: str) -> None:

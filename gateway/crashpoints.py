@@ -1,0 +1,46 @@
+"""Named steps at which the fault campaign kills the process, to prove that none of them matters.
+
+`SENSOR_GATEWAY_CRASH_AT=commit.written:3` ends the process with SIGKILL when it reaches that step
+for the third time. Without the variable a step is a comparison of two texts.
+"""
+
+import os
+import signal
+
+VARIABLE = "SENSOR_GATEWAY_CRASH_AT"
+
+STEPS = (
+    "open.locked",
+    "open.connected",
+    "migrate.begun",
+    "migrate.changed",
+    "migrate.recorded",
+    "migrate.committed",
+    "open.migrated",
+    "open.loaded",
+    "open.marked",
+    "commit.begun",
+    "commit.written",
+    "commit.committed",
+    "commit.acknowledged",
+    "commit.folded",
+    "commit.published",
+    "prune.begun",
+    "prune.deleted",
+    "prune.committed",
+    "close.begun",
+    "close.marked",
+    "close.closed",
+)
+"""Every step that the code names; tests/faults compares the two, and crashes at each."""
+
+_step, _, _nth = os.environ.get(VARIABLE, "").partition(":")
+_left = [int(_nth or 1)]
+
+
+def reached(step: str) -> None:
+    """Die here, if it is this step's turn."""
+    if step == _step:
+        _left[0] -= 1
+        if not _left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
