@@ -35,10 +35,13 @@ async def device(url: str, name: str, rate: float, batch: int) -> None:
     """One device that sends `batch` readings a message."""
     rng = np.random.default_rng(abs(hash(name)) % 2**32)
     value = 2150
-    async with aiohttp.ClientSession() as http, http.ws_connect(
-        url, protocols=["sensorlink.v1"], max_msg_size=0
-    ) as link:
-        await link.send_bytes(cbor2.dumps({0: 1, 2: [1, 0], 3: name, 4: rng.bytes(8), 5: 1, 6: 0, 8: 0}))
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(url, protocols=["sensorlink.v1"], max_msg_size=0) as link,
+    ):
+        await link.send_bytes(
+            cbor2.dumps({0: 1, 2: [1, 0], 3: name, 4: rng.bytes(8), 5: 1, 6: 0, 8: 0})
+        )
         await link.receive()
         field = {0: "temperature", 1: "Cel", 2: 77, 3: 0.01}
         await link.send_bytes(cbor2.dumps({0: 8, 2: 1, 3: [field], 5: b"mark"}))
@@ -127,11 +130,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--mqtt", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory() as name:
         folder, port, mqtt = Path(name), free_port(), free_port() if args.mqtt else None
-        with broker(folder, mqtt) if mqtt else contextlib.nullcontext():
-            with gateway(folder, port, args.commit_ms, mqtt):
-                found = asyncio.run(measure(args, port))
+        upstream = broker(folder, mqtt) if mqtt else contextlib.nullcontext()
+        with upstream, gateway(folder, port, args.commit_ms, mqtt):
+            found = asyncio.run(measure(args, port))
     written, commits = found["written_bytes"], found["commits_total"]
     print(
         f"{args.devices} devices, {args.rate:g} readings/s each, {args.batch} a message, commit "

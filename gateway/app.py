@@ -322,6 +322,8 @@ async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:
     settled = int(opened.meta.get("settled_row", 0))
     begun = time.monotonic()
     await restore.fold(store, parts.registry, parts.windows, settled=settled)
+    if opened.highest["journal"] > settled:
+        parts.pipeline.folded(opened.highest["journal"])
     log.info(
         "folded the stored readings",
         extra={

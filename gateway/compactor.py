@@ -14,6 +14,7 @@ from gateway.store.retention import Bounds
 
 log = logging.getLogger(__name__)
 
+FIRST_S = 1.0
 PERIOD_S = 10.0
 STEPS = 20
 PATIENCE = 12
@@ -52,6 +53,7 @@ class Compactor:
 
     async def run(self) -> None:
         """Keep the store small until cancelled."""
+        await asyncio.sleep(FIRST_S)
         while True:
             try:
                 await self.round()

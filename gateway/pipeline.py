@@ -122,6 +122,10 @@ class Pipeline:
         self._taker, self._due, self._ticks = taker, due, ticks
         self._outgoing = outgoing
 
+    def folded(self, row: int) -> None:
+        """At the start: journal rows up to `row` were folded again."""
+        self._settling.folded(row, self.registry.streams)
+
     # -- what shells put in -----------------------------------------------------------------
 
     def take(self, peer: Peer, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:

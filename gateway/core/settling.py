@@ -5,6 +5,8 @@ since the last settlement, and so are the newest readings. What the next start m
 bounded in time and in rows.
 """
 
+from collections.abc import Iterable
+
 from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.group import Group, stored
@@ -27,6 +29,11 @@ class Settling:
         self._rows = 0
         self._row = 0
         self._since: int | None = None
+
+    def folded(self, row: int, streams: Iterable[int]) -> None:
+        """At the start rows up to `row` were folded: the next group settles them."""
+        self._row, self._rows = row, MOST_ROWS
+        self._moved.update(streams)
 
     def settle(self, group: Group) -> None:
         """Add to a complete group what has to be written with it; called once for each."""

@@ -17,6 +17,7 @@ from gateway.core import chunks
 from gateway.core.chunks import Run
 from gateway.core.readings import Clock
 from gateway.core.runs import DAY, by_time, portions
+from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.catalogue import Catalogue
 from gateway.store.journal import decode
@@ -140,12 +141,15 @@ def apply(conn: sqlite3.Connection, step: Step, new: Sequence[NewChunk]) -> None
 
     Raises StoreError if the journal is not what was read; the caller rolls back.
     """
+    reached("compact.begun")
     old = [(chunk.replaces,) for chunk in new if chunk.replaces is not None]
     conn.executemany("DELETE FROM chunk WHERE id = ?", old)
     sql = """INSERT INTO chunk (series, t_min_ns, t_max_ns, readings, row, crc, body)
         VALUES (?, ?, ?, ?, ?, ?, ?)"""
     conn.executemany(sql, [chunk[:-1] for chunk in new])
+    reached("compact.inserted")
     gone = conn.execute("DELETE FROM journal WHERE id <= ?", (step.last,)).rowcount
     if gone != step.rows:
         raise StoreError(f"{gone} journal rows where {step.rows} were compacted")
     conn.execute("DELETE FROM span WHERE (block + 1) << 8 <= ?", (step.last + 1,))
+    reached("compact.deleted")

@@ -16,9 +16,9 @@ Durability = Literal["full", "relaxed"]
 SYNCHRONOUS = {"full": 2, "relaxed": 1}
 WRITER_CACHE_KIB = 8192
 READER_CACHE_KIB = 2048
-PAGE_BYTES = 2048
+PAGE_BYTES = 1024
 """A commit writes whole pages to the WAL, and most commits change a few hundred bytes."""
-CHECKPOINT_PAGES = 2000
+CHECKPOINT_PAGES = 4000
 JOURNAL_SIZE_LIMIT = 16 * 2**20
 BUSY_TIMEOUT_MS = 5000
 RESET_BUG_FIXED = (3, 51, 3)

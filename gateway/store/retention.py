@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from gateway.core.facts import Dropped
 from gateway.core.readings import NS_PER_MS
+from gateway.crashpoints import reached
 from gateway.store.statements import write
 
 DAY_MS = 86_400_000
 CHUNKS_AT_ONCE = 64
 ROWS_AT_ONCE = 1000
-PAGES_AT_ONCE = 1024
-SPARE_PAGES = 2048
+PAGES_AT_ONCE = 2048
+SPARE_PAGES = 4096
 
 
 class Bounds(NamedTuple):
@@ -31,15 +32,22 @@ def retain(conn: sqlite3.Connection, bounds: Bounds, now_ms: int | None) -> int:
 
     The caller begins and ends the transaction, and calls again while it is not 0.
     """
+    reached("retain.begun")
     for drop in _by_age(conn, bounds, now_ms) if now_ms is not None else ():
         if drop:
             return drop
     if bounds.most_bytes and size(conn) > bounds.most_bytes:
         today = 0 if now_ms is None else now_ms // DAY_MS
         return _chunks(conn, "size", today, before=None) or _summaries(
-            conn, "size", today, before=None
+            conn, "size", today, before=_newest(conn) - DAY_MS
         )
     return 0
+
+
+def _newest(conn: sqlite3.Connection) -> int:
+    """When the newest window that has a summary began; those of its last day always stay."""
+    (t0,) = conn.execute("SELECT coalesce(max(t0), 0) FROM newest").fetchone()
+    return int(t0)
 
 
 def _by_age(conn: sqlite3.Connection, bounds: Bounds, now_ms: int) -> Iterator[int]:
@@ -65,16 +73,18 @@ def _chunks(conn: sqlite3.Connection, cause: str, today: int, *, before: int | N
         n = sum(readings for _, readings, _, _ in rows)
         low = min((t // NS_PER_MS for *_, t, _ in rows if t is not None), default=None)
         high = max((t // NS_PER_MS for *_, t in rows if t is not None), default=None)
+        reached("retain.deleted")
         write(conn, [Dropped(today, cause, "readings", n, low, high)])
+        reached("retain.counted")
     return len(rows)
 
 
-def _summaries(conn: sqlite3.Connection, cause: str, today: int, *, before: int | None) -> int:
-    """The oldest summaries of one window's length; the newest of each length stay."""
+def _summaries(conn: sqlite3.Connection, cause: str, today: int, *, before: int) -> int:
+    """The oldest summaries of one window's length."""
     (name,) = conn.execute("SELECT min(window) FROM summary").fetchone()
     while name is not None:
-        sql = """SELECT t0, series FROM summary WHERE window = ?1 AND t0 < coalesce(?2,
-            (SELECT max(t0) FROM summary WHERE window = ?1)) ORDER BY t0, series LIMIT ?3"""
+        sql = """SELECT t0, series FROM summary WHERE window = ? AND t0 < ?
+            ORDER BY t0, series LIMIT ?"""
         rows = conn.execute(sql, (name, before, ROWS_AT_ONCE)).fetchall()
         if rows:
             sql = "DELETE FROM summary WHERE window = ? AND t0 = ? AND series = ?"
@@ -121,5 +131,7 @@ def give_back(conn: sqlite3.Connection, most_bytes: int) -> int:
     spare = 0 if most_bytes and pages * page > most_bytes else max(SPARE_PAGES, pages // 20)
     if free <= spare:
         return 0
+    reached("vacuum.begun")
     conn.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+    reached("vacuum.done")
     return int(min(PAGES_AT_ONCE, free))

@@ -81,7 +81,9 @@ class SqliteStore:
         if step is None:
             return 0
         new = await self._compacted(step)
+        reached("compact.read")
         await self._write(self._commit, lambda conn: compaction.apply(conn, step, new))
+        reached("compact.committed")
         return step.rows
 
     async def _compacted(self, step: compaction.Step) -> list[compaction.NewChunk]:
@@ -97,11 +99,12 @@ class SqliteStore:
     async def retain(self, bounds: retention.Bounds, now_ms: int | None) -> int:
         self._refuse_if(closed=self._closed)
         gone = await self._write(self._commit, lambda conn: retention.retain(conn, bounds, now_ms))
-        if not gone:
-            gone = await self._write(
-                self._commit, lambda conn: retention.give_back(conn, bounds.most_bytes)
-            )
-        return gone
+        if gone:
+            reached("retain.committed")
+            return gone
+        return await self._write(
+            self._commit, lambda conn: retention.give_back(conn, bounds.most_bytes)
+        )
 
     async def close(self) -> None:
         if self._closed:

@@ -61,7 +61,10 @@ def entries(header: bytes, body: bytes, crc: int) -> list[Entry]:
     """The messages of a journal row."""
     if zlib.crc32(header + body) != crc:
         raise Damaged("a journal row does not match its checksum")
-    bases, rows, lengths = cbor2.loads(header[1:])
+    content = header[1:]
+    if header[0] & 2:
+        content, body = zlib.decompress(content, -15), zlib.decompress(body, -15)
+    bases, rows, lengths = cbor2.loads(content)
     ends = list(accumulate(lengths, initial=0))
     if ends[-1] != len(body):
         raise Damaged("the lengths in a journal header do not add up to its body")

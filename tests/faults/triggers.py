@@ -49,11 +49,22 @@ def age_events(database: Path) -> None:
     conn.close()
 
 
+def age_journal(database: Path) -> None:
+    """Let the journal be two hours old, so that compacting it is due."""
+    conn = sqlite3.connect(database)
+    with conn:
+        conn.execute("UPDATE journal SET received = received - 7200000")
+    conn.close()
+
+
 TRIGGERS: dict[str, Trigger] = {
     "open": Trigger(),
     "migrate": Trigger(nth=(1, 2), fresh=True),
     "commit": Trigger(nth=(2, 40)),
     "prune": Trigger(nth=(1, 3), prepare=age_events),
+    "compact": Trigger(prepare=age_journal),
+    "retain": Trigger(config="max_size_mb = 1\n", prepare=age_events),
+    "vacuum": Trigger(config="max_size_mb = 1\n", prepare=age_events),
     "close": Trigger(ending=True),
 }
 
