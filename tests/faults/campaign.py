@@ -98,7 +98,8 @@ class Report:
         return (
             f"attacks: {done}\n"
             f"acknowledged {found.acknowledged}, readings {found.readings}, "
-            f"summaries {found.summaries}, revisions {found.revisions}, events {found.events}, received {found.received}\n"
+            f"summaries {found.summaries}, revisions {found.revisions}, "
+            f"events {found.events}, received {found.received}\n"
             f"lost {found.lost}, duplicated {found.duplicated}, invented {found.invented}, "
             f"wrong summaries {found.wrong_summaries}, events missing, repeated or wrong "
             f"{found.wrong_events}, wrong order {found.wrong_order}, damaged {found.damaged}"
