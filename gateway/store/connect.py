@@ -1,6 +1,7 @@
 """Opening SQLite the way that this store needs it, and its errors in our words."""
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from gateway.store.foreign import set_aside
 from gateway.store.migrations import check
+
+log = logging.getLogger(__name__)
 
 Durability = Literal["full", "relaxed"]
 
@@ -68,6 +72,8 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     Raises StoreUnavailable if a setting did not take effect (on some network file systems),
     StoreError if the file is newer than this program, or something else; then it stays untouched.
     """
+    if (aside := set_aside(path)) is not None:
+        log.error("the WAL was another database's; it is kept as %s", aside)
     conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         check(conn)

@@ -98,7 +98,8 @@ class Report:
         return (
             f"attacks: {done}\n"
             f"acknowledged {found.acknowledged}, readings {found.readings}, "
-            f"summaries {found.summaries}, events {found.events}, received {found.received}\n"
+            f"summaries {found.summaries}, revisions {found.revisions}, "
+            f"events {found.events}, received {found.received}\n"
             f"lost {found.lost}, duplicated {found.duplicated}, invented {found.invented}, "
             f"wrong summaries {found.wrong_summaries}, events missing, repeated or wrong "
             f"{found.wrong_events}, wrong order {found.wrong_order}, damaged {found.damaged}"
@@ -191,7 +192,8 @@ class Scene:
             not listener.events or listener.events[-1].id >= newest
             for listener in self.ledger.listeners[:1]
         ]
-        closed = mark is not None and int(mark[0]) > (max(times) + 3000) * 10**6
+        ends = (max(times) // 2000 + 1) * 2000 * 10**6
+        closed = mark is not None and int(mark[0]) >= ends
         return not due and closed and all(heard) and not (self.broker and upstream)
 
     async def check(self) -> Verdict:

@@ -41,6 +41,7 @@ class Verdict:
     acknowledged: int = 0
     readings: int = 0
     summaries: int = 0
+    revisions: int = 0
     events: int = 0
     received: int = 0
     lost: int = 0
@@ -436,6 +437,7 @@ class Check:
             if key in revisions:
                 self.verdict.breach("wrong_events", f"event {number} repeats {key}")
             revisions[key] = body
+            self.verdict.revisions += key[-1] > 1
         for (series, window, t0), row in self.rows.items():
             device, metric, kind = self.names[series]
             key = self.devices[device], metric, window, t0, row[-1]

@@ -22,7 +22,7 @@ from tests.faults.powercut import cuts, record, survive
 from tests.faults.triggers import crash_at_all, group_of
 
 ATTACKS = 24
-CUT_SEEDS = 3
+CUT_SEEDS = 2
 
 Round = Callable[[Path, int], Awaitable[Report]]
 
@@ -43,7 +43,7 @@ async def crashing(folder: Path, seed: int) -> Report:
 
 async def cutting(folder: Path, seed: int) -> Report:
     """Every sync of a recorded run, with several seeds."""
-    recording, ledger = await record(folder, seed, seconds=3)
+    recording, ledger = await record(folder, seed, seconds=2)
     report, rng = Report(), random.Random(seed)
     for cut in cuts(recording):
         for _ in range(CUT_SEEDS):

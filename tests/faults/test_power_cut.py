@@ -7,11 +7,11 @@ from pathlib import Path
 from tests.faults.campaign import Report
 from tests.faults.powercut import Cut, Event, File, Write, cuts, lay_out, record, survive
 
-SHORT = 60
+SHORT = 30
 
 
 async def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
-    recording, ledger = await record(tmp_path, 5, seconds=1.5)
+    recording, ledger = await record(tmp_path, 5, seconds=1.2)
     report = Report()
     rng = random.Random(5)
     count = sum(1 for _ in cuts(recording))
@@ -27,12 +27,13 @@ async def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> Non
 
 async def test_relaxed_durability_is_caught(tmp_path: Path) -> None:
     """The campaign can fail: acknowledgements that rest on no sync are reported as lost."""
-    recording, ledger = await record(tmp_path, 6, seconds=1.5, durability="relaxed")
+    recording, ledger = await record(tmp_path, 6, seconds=1.2, durability="relaxed")
     report = Report()
     rng = random.Random(6)
     for cut in cuts(recording):
-        for _ in range(3):
-            await survive(cut, ledger, tmp_path / "cut", rng, report)
+        await survive(cut, ledger, tmp_path / "cut", rng, report)
+        if report.verdict.lost:
+            break
     assert report.verdict.lost > 0
 
 
