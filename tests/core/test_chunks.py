@@ -269,6 +269,9 @@ def test_other_versions_are_refused(rest, version):
 
 
 INTS = b"\0\0"
+ENDLESS = b"\x00\x03\x00\xfc\xffabc"
+"""A stored block of deflate that is not the last one."""
+AFTER_THE_END = varint(len(deflated(bytes(99)))) + deflated(bytes(99))[1:] + b"!"
 
 ONE_TEXT = b"\4\0\1" + INTS + b"\1"
 """A run of one text, up to the lengths of the distinct texts, of which there is one."""
@@ -285,6 +288,9 @@ BODIES = {
     "a unit": b"\0" + varint(2**63),
     "raw bytes": ONE_TEXT + b"\0" + varint(2**50) + b"\0abc" + INTS,
     "inflated bytes": ONE_TEXT + b"\0" + varint(2**50) + deflated(bytes(99)) + INTS,
+    "bytes beyond all memory": ONE_TEXT + b"\0" + varint(1) + deflated(bytes(99)) + INTS,
+    "a stream without an end": ONE_TEXT + b"\0" + varint(6) + varint(len(ENDLESS)) + ENDLESS + INTS,
+    "bytes after the end": ONE_TEXT + b"\0" + varint(2 * 99) + AFTER_THE_END + INTS,
     "more than was deflated": ONE_TEXT + b"\0" + varint(400) + deflated(bytes(99)) + INTS,
     "less than was deflated": ONE_TEXT + b"\0" + varint(2) + deflated(bytes(99 * MB)) + INTS,
     "no texts": ONE_TEXT[:-1] + b"\0" + INTS + b"\0" + INTS,
