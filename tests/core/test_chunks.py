@@ -20,7 +20,7 @@ START = 1_767_225_600 * 10**9
 MB = 1 << 20
 
 
-def examples(n=150):
+def examples(n=60):
     """However slow the machine is."""
     return settings(max_examples=n, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -38,13 +38,13 @@ UINT64 = st.one_of(
 
 
 def listed(elements, dtype):
-    return st.lists(elements, max_size=40).map(lambda values: np.array(values, dtype))
+    return st.lists(elements, max_size=25).map(lambda values: np.array(values, dtype))
 
 
 @st.composite
 def decimal_fractions(draw):
     """What scaled integers, decimal fractions and single floats come to, and some that do not."""
-    k = np.array(draw(st.lists(st.integers(-40_000, 40_000), max_size=40)), np.int64)
+    k = np.array(draw(st.lists(st.integers(-40_000, 40_000), max_size=25)), np.int64)
     digits, step = draw(st.integers(0, 10)), draw(st.sampled_from([1, 2, 5, 25]))
     how = draw(st.integers(0, 3))
     if how == 0:
@@ -222,7 +222,7 @@ def survives(body):
 
 
 @given(RUNS, st.data())
-@examples(300)
+@examples(200)
 def test_flipped_bytes_do_no_harm(runs, data):
     body = bytearray(encode(runs))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -231,7 +231,7 @@ def test_flipped_bytes_do_no_harm(runs, data):
 
 
 @given(RUNS, st.data())
-@examples(300)
+@examples(200)
 def test_bytes_put_in_or_left_out_do_no_harm(runs, data):
     body = encode(runs)
     at, end = sorted(data.draw(st.integers(0, len(body))) for _ in range(2))
@@ -239,7 +239,7 @@ def test_bytes_put_in_or_left_out_do_no_harm(runs, data):
 
 
 @given(st.binary(max_size=200), st.integers(0, 63))
-@examples(500)
+@examples(300)
 def test_random_bytes_do_no_harm(noise, head):
     survives(noise)
     survives(bytes([1, 1, head]) + noise)
@@ -260,7 +260,7 @@ def test_bytes_after_the_last_run_are_refused(runs, more):
         decode(encode(runs) + more)
 
 
-@given(st.binary(max_size=40), st.integers(0, 255))
+@given(st.binary(max_size=25), st.integers(0, 255))
 @examples()
 def test_other_versions_are_refused(rest, version):
     assume(version != chunks.VERSION)
