@@ -1,0 +1,81 @@
+"""Columns of 64-bit integers in chunks (docs/storage.md, Chunks).
+
+All arithmetic wraps around, so that any value is safe.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.octets import MASK, Source, deflated, varint
+
+Words = NDArray[np.uint64]
+Signed = NDArray[np.int64]
+
+
+def encode_integers(values: NDArray[Any], *, orders: Sequence[int]) -> bytes:
+    """At least one 64-bit integer, by the order of differences that makes them smallest."""
+    words = np.ascontiguousarray(values).view(np.uint64)
+    fitting = [order for order in orders if order < len(words)] or [0]
+    return min((_differences(words, order) for order in fitting), key=len)
+
+
+def _differences(words: Words, order: int) -> bytes:
+    starts = []
+    for _ in range(order):
+        starts.append(int(words[0]))
+        words = np.diff(words)
+    signed = words.view(np.int64)
+    middle = len(signed) // 2
+    centre = np.partition(signed, middle)[middle]
+    rest: Signed = (words - centre.view(np.uint64)).view(np.int64)
+    divisor = int(np.gcd.reduce(np.abs(rest).view(np.uint64)))
+    head = b"".join(varint(_zigzag(start)) for start in (*starts, int(centre) & MASK))
+    if not divisor:
+        return bytes([order]) + head
+    if 1 < divisor <= MASK >> 1:
+        rest = rest // divisor
+    else:
+        divisor = 1
+    folded = (rest << 1 ^ rest >> 63).view(np.uint64)
+    width = (int(folded.max()).bit_length() + 7) // 8
+    planes = folded.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)[:, :width].T
+    body = b"".join(deflated(plane.tobytes()) for plane in planes)
+    return bytes([order | width << 2]) + head + varint(divisor) + body
+
+
+def read_integers(source: Source, n: int) -> Words:
+    """n 64-bit integers, n > 0. Raises ValueError if they are damaged."""
+    head = source.byte()
+    order, width = head & 3, head >> 2
+    if order > 2 or order >= n or width > 8:
+        raise ValueError(f"integers that begin with {head}")
+    starts = [_unzigzag(source.varint()) for _ in range(order)]
+    centre = np.uint64(_unzigzag(source.varint()))
+    m = n - order
+    words = np.full(m, centre)
+    if width:
+        words += _read_planes(source, m, width=width, divisor=source.varint())
+    for start in reversed(starts):
+        words = np.cumsum(np.concatenate((np.array([start], np.uint64), words)))
+    return words
+
+
+def _read_planes(source: Source, m: int, *, width: int, divisor: int) -> Words:
+    planes = np.zeros((m, 8), np.uint8)
+    for place in range(width):
+        planes[:, place] = np.frombuffer(source.inflated(m), np.uint8)
+    folded = planes.view("<u8").reshape(m).astype(np.uint64, copy=False)
+    rest: Words = folded >> np.uint64(1) ^ np.uint64(0) - (folded & np.uint64(1))
+    return rest * np.uint64(divisor)
+
+
+def _zigzag(word: int) -> int:
+    """A 64-bit word as a number that is small if the word, taken as signed, is near 0."""
+    return (word << 1 ^ (MASK if word >> 63 else 0)) & MASK
+
+
+def _unzigzag(folded: int) -> int:
+    return folded >> 1 ^ (MASK if folded & 1 else 0)
