@@ -19,7 +19,7 @@ async def closed_store(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def another_wal(path: Path, *, page_size: int = 4096, application: int = 7) -> None:
+def another_wal(path: Path, *, page_size: int = 1024, application: int = 7) -> None:
     other = path.with_name("other.db")
     conn = sqlite3.connect(other)
     conn.executescript(
@@ -31,7 +31,7 @@ def another_wal(path: Path, *, page_size: int = 4096, application: int = 7) -> N
     conn.close()
 
 
-@pytest.mark.parametrize(("page_size", "application"), [(4096, 7), (4096, 0), (1024, 0x53475731)])
+@pytest.mark.parametrize(("page_size", "application"), [(1024, 7), (4096, 0), (4096, 0x53475731)])
 async def test_it_is_set_aside(tmp_path: Path, page_size: int, application: int) -> None:
     path = tmp_path / "gateway.db"
     await closed_store(path)
