@@ -13,7 +13,7 @@ from gateway.core.clock import BootClock
 from gateway.core.columns import Layout
 from gateway.core.downlink import Downlink
 from gateway.core.facts import Loss
-from gateway.core.readings import Clock, SeriesKey
+from gateway.core.readings import INT64_MAX, Clock, SeriesKey
 
 LOSSES_SHOWN = 20
 STREAMS_KEPT = 8
@@ -81,9 +81,13 @@ class Series:
     clock: Clock = Clock.UNKNOWN
     fresh: bool = False
 
-    def learn(self, t: int | None, value: Any, clock: Clock) -> bool:
-        """Take a reading as the newest one unless a newer one is known; say whether it was."""
-        if self.value is not None and self.t is not None and (t is None or t < self.t):
+    def learn(self, t: int | None, value: Any, clock: Clock, *, latest: int = INT64_MAX) -> bool:
+        """Take a reading as the newest one unless a newer one is known; say whether it was.
+
+        One after `latest` (ns) came while nobody knew the time: it gives way to any.
+        """
+        known = None if self.value is None else self.t
+        if known is not None and known <= latest and (t is None or t < known):
             return False
         self.t, self.value, self.clock, self.fresh = t, value, clock, True
         return True
@@ -142,9 +146,12 @@ class Registry:
         self.series_by_id[series.id] = series
         return series
 
-    def surplus_streams(self, device: Device) -> list[Stream]:
-        """The least recently used streams beyond the eight that are kept."""
-        by_use = sorted(device.streams.values(), key=lambda stream: stream.touched)
+    def surplus_streams(self, device: Device, now_ms: int) -> list[Stream]:
+        """The least recently used streams beyond the eight that are kept.
+
+        A use in the future is from before the clock went back: it is no newer than one of now.
+        """
+        by_use = sorted(device.streams.values(), key=lambda s: (min(s.touched, now_ms), s.id))
         return by_use[: max(0, len(by_use) - STREAMS_KEPT)]
 
     def newest(self) -> Iterator[Series]:
