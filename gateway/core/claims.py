@@ -38,7 +38,7 @@ class Claims:
         presence: Presence,
         orders: Orders,
         *,
-        may_expire: Callable[[], bool],
+        may_expire: Callable[[], bool] = lambda: True,
     ) -> None:
         self._registry = registry
         self._presence = presence
@@ -82,7 +82,7 @@ class Claims:
         group.add(
             f.StreamOpened(number, device.id, hello.epoch.hex(), verdict.committed, group.now.ms)
         )
-        for old in self._registry.surplus_streams(device, group.now.ms):
+        for old in self._registry.surplus_streams(stream):
             self._forget(group, old)
         return stream
 

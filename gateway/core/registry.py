@@ -146,13 +146,14 @@ class Registry:
         self.series_by_id[series.id] = series
         return series
 
-    def surplus_streams(self, device: Device, now_ms: int) -> list[Stream]:
-        """The least recently used streams beyond the eight that are kept.
+    def surplus_streams(self, newest: Stream) -> list[Stream]:
+        """The least recently used streams of its device beyond the eight that are kept.
 
-        A use in the future is from before the clock went back: it is no newer than one of now.
+        `newest` stays, even if the clock was set back since the others were used.
         """
-        by_use = sorted(device.streams.values(), key=lambda s: (min(s.touched, now_ms), s.id))
-        return by_use[: max(0, len(by_use) - STREAMS_KEPT)]
+        others = [stream for stream in newest.device.streams.values() if stream is not newest]
+        others.sort(key=lambda stream: stream.touched)
+        return others[: max(0, len(others) + 1 - STREAMS_KEPT)]
 
     def newest(self) -> Iterator[Series]:
         """Every series that has a reading."""
