@@ -26,8 +26,10 @@ from gateway.core.group import Rules
 from gateway.core.live import Live
 from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence, status
+from gateway.core.readings import NS_PER_MS
 from gateway.core.registry import Registry
 from gateway.core.take import Taker
+from gateway.core.timekeeping import Timekeeper
 from gateway.core.topics import Topics, Upstream
 from gateway.core.windows import Windows, parse_window
 from gateway.errors import ConfigError
@@ -47,7 +49,7 @@ from gateway.store.retention import Bounds
 from gateway.store.sqlite import SqliteStore
 from gateway.subscriber import Limits
 from gateway.systemd import Notifier
-from gateway.upkeep import EARLIEST_MS, Upkeep
+from gateway.upkeep import Upkeep
 from gateway.web import make_app
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ FAREWELL_S = 1.0
 WATCH_S = 5.0
 
 
-def clock() -> Now:
+def machine_clock() -> Now:
     """The machine's clocks; the monotonic one goes on while the machine sleeps."""
     return Now(time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
@@ -67,6 +69,7 @@ def clock() -> Now:
 class Parts:
     """All parts that have a life of their own, or a face to the outside."""
 
+    clock: Callable[[], Now]
     registry: Registry
     windows: Windows
     hub: Hub
@@ -83,8 +86,13 @@ class Parts:
     bridge: Bridge | None
 
 
-async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None) -> None:
-    """Run the gateway until SIGTERM or SIGINT.
+async def run(
+    config: Config,
+    *,
+    sockets: Sequence[socket.socket] | None = None,
+    machine: Callable[[], Now] = machine_clock,
+) -> None:
+    """Run the gateway until SIGTERM or SIGINT; `machine` reads the machine's clocks.
 
     Raises StoreError if the store cannot be opened, OSError if the address cannot be bound.
     """
@@ -99,7 +107,7 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
         log.warning("[mqtt] home_assistant has no effect yet: nothing is announced")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        parts = build(config, store=store, opened=opened)
+        parts = build(config, store=store, opened=opened, machine=machine)
         await _fold(parts, store, opened)
         address = await _start(parts, config, sockets=sockets, stack=stack)
         async with asyncio.TaskGroup() as tasks:
@@ -127,13 +135,27 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
     log.info("stopped; everything acknowledged is on disk")
 
 
-def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
+def build(
+    config: Config,
+    *,
+    store: SqliteStore,
+    opened: Opened,
+    machine: Callable[[], Now] = machine_clock,
+) -> Parts:
     """Put all parts together; nothing runs yet."""
+    keeper = _keeper(opened)
+
+    def clock() -> Now:
+        return keeper.now(machine())
+
+    def may_expire() -> bool:
+        return keeper.may_expire
+
     registry, measures, links, presence = restore.registry(opened), Measures(), Links(), Presence()
     lengths = [parse_window(text) for text in config.summaries.windows]
     watermark = int(opened.meta.get("watermark_ns", 0))
     windows = Windows(lengths, config.summaries.lateness, watermark)
-    hub = _hub(config, store, opened, registry)
+    hub = _hub(config, store, opened, registry, clock=clock)
     upstream = _upstream(config)
     pipeline = Pipeline(
         store=store,
@@ -148,27 +170,37 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
     store_id = bytes.fromhex(opened.meta["store_id"])
     orders = Orders(registry, store_id=store_id, send=links.send, room=links.room)
     orders.restore(restore.orders(registry, opened.commands))
-    revisions = Revisions(disk=store, pipeline=pipeline, windows=lengths, measures=measures)
+    revisions = Revisions(
+        disk=store,
+        pipeline=pipeline,
+        windows=lengths,
+        lateness=config.summaries.lateness,
+        clock=clock,
+        measures=measures,
+    )
     revisions.add(opened.dues)
+    placing = Placing(disk=store, pipeline=pipeline)
     reception = Reception(
         pipeline=pipeline,
         links=links,
-        claims=Claims(registry, presence, orders),
+        claims=Claims(registry, presence, orders, may_expire=may_expire),
         presence=presence,
         orders=orders,
-        placing=Placing(disk=store, pipeline=pipeline, clock=clock),
+        placing=placing,
         clock=clock,
         terms=Terms(store_id, config.devices.max_message, config.store.commit_interval_ms),
         window=config.devices.window,
         open_door=config.devices.auth == "open",
     )
     requests = Requests(store=store, pipeline=pipeline, orders=orders, clock=clock)
-    bridge = _bridge(config, upstream, opened, store=store, pipeline=pipeline, requests=requests)
+    bridge = _bridge(
+        config, upstream, opened, store=store, pipeline=pipeline, requests=requests, clock=clock
+    )
     facade = Facade(store=store, pipeline=pipeline, orders=orders, hub=hub, window=reception.window)
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
-        ticks=(presence.tick, orders.tick),
+        ticks=(presence.tick, orders.tick, placing.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
     )
     presence.restore(list(registry.devices.values()), clock())
@@ -176,8 +208,11 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         store=store,
         database=config.gateway.data_dir / DATABASE,
         replay_ms=config.mqtt.replay_hours * 3_600_000,
+        clock=clock,
+        may_expire=may_expire,
     )
     parts = Parts(
+        clock=clock,
         registry=registry,
         windows=windows,
         hub=hub,
@@ -194,7 +229,7 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
             bounds=_bounds(config),
             clock=clock,
             busy=lambda: pipeline.busy,
-            may_expire=lambda: clock().ms > EARLIEST_MS,
+            may_expire=may_expire,
             held=upkeep.size,
         ),
         measures=measures,
@@ -209,7 +244,20 @@ def _bounds(config: Config) -> Bounds:
     return Bounds(kept.readings_days, kept.summaries_days, kept.max_size_mb * 1_000_000)
 
 
-def _hub(config: Config, store: SqliteStore, opened: Opened, registry: Registry) -> Hub:
+def _keeper(opened: Opened) -> Timekeeper:
+    """It goes on from the time that the last run trusted."""
+    trusted = opened.meta.get("clock_ms")
+    return Timekeeper(None if trusted is None else int(trusted) * NS_PER_MS)
+
+
+def _hub(
+    config: Config,
+    store: SqliteStore,
+    opened: Opened,
+    registry: Registry,
+    *,
+    clock: Callable[[], Now],
+) -> Hub:
     limits = Limits(
         clients=config.events.max_clients,
         clients_per_address=config.events.max_clients_per_address,
@@ -220,6 +268,7 @@ def _hub(config: Config, store: SqliteStore, opened: Opened, registry: Registry)
         epoch=opened.meta["log_epoch"],
         gateway=config.gateway.id,
         limits=limits,
+        clock=lambda: clock().ms,
     )
 
 
@@ -257,6 +306,7 @@ def _bridge(
     store: SqliteStore,
     pipeline: Pipeline,
     requests: Requests,
+    clock: Callable[[], Now],
 ) -> Bridge | None:
     if upstream is None:
         return None
@@ -348,6 +398,7 @@ async def _start(
         events=parts.hub.serve,
         metrics=parts.measures.registry,
         access=Access.of(config.listen.host, config.listen.hosts),
+        clock=lambda: parts.clock().ms,
     )
     app.router.add_get("/link", parts.reception.serve)
     runner = web.AppRunner(

@@ -19,7 +19,7 @@ from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
 from gateway.core.registry import Registry, Series, Stream
 from gateway.core.settling import Settling
-from gateway.core.take import Taker
+from gateway.core.take import Taker, latest
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
 from gateway.crashpoints import reached
@@ -33,6 +33,7 @@ T = TypeVar("T")
 ENOUGH_BYTES = 256 * 1024
 RETRY_S = 1.0
 TICK_S = 0.25
+CLOCK_MS = 600_000
 
 
 class Committer(Protocol):
@@ -100,6 +101,7 @@ class Pipeline:
         self._outgoing: Callable[[], None] = lambda: None
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
+        self._clocked = 0
         self.trouble: str | None = None
         self.turns = 0
         self._turn: asyncio.Future[None] | None = None
@@ -233,7 +235,8 @@ class Pipeline:
     def _close_windows(self, group: Group) -> None:
         closed = self.windows.close(group.now.unix)
         group.summaries(closed.summaries)
-        for due in closed.from_disk:
+        far = self.windows.shed(group.now.unix + self._rules.max_skew)
+        for due in (*closed.from_disk, *sorted(far)):
             group.make_due(due)
         if closed.summaries:
             group.states()
@@ -243,11 +246,15 @@ class Pipeline:
         """Store how far windows are closed, with the first facts that rest on it.
 
         A reading is late by the watermark of its group: the two must never be parted by a crash.
+        With it goes the time, if it is trusted, for the next start to compare its clock with.
         """
         mark = self.windows.mark()
         if mark != self._marked:
             self._marked = mark
             group.add(f.MetaSet("watermark_ns", str(self.windows.watermark)))
+        if group.now.sure and group.now.ms // CLOCK_MS != self._clocked:
+            self._clocked = group.now.ms // CLOCK_MS
+            group.add(f.MetaSet("clock_ms", str(group.now.ms)))
 
     async def _commit(self, group: Group) -> None:
         """Make the group durable. While the disk has no room it is tried again, unchanged."""
@@ -299,7 +306,7 @@ class Pipeline:
 
     def _fold(self, group: Group) -> None:
         for folding in group.foldings:
-            folding.learn()
+            folding.learn(latest(group))
         known = [
             (folding.series.id, folding.series.key.kind, folding.t, folding.v)
             for folding in group.foldings

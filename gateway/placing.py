@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Protocol
 
 from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.group import Folding, Group
-from gateway.core.readings import Batch, Clock
+from gateway.core.readings import NS_PER_S, Batch, Clock
 from gateway.core.registry import Device
 from gateway.errors import StoreError
 from gateway.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
+
+LOOK = 5 * NS_PER_S
 
 
 class Disk(Protocol):
@@ -27,24 +29,36 @@ class Disk(Protocol):
 class Placing:
     """Gives stored readings their time, once and for all."""
 
-    def __init__(self, *, disk: Disk, pipeline: Pipeline, clock: Callable[[], Now]) -> None:
+    def __init__(self, *, disk: Disk, pipeline: Pipeline) -> None:
         self._disk = disk
         self._pipeline = pipeline
-        self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looked = 0
 
-    def begin(self, device: Device, boot: bytes) -> None:
-        """From now on the boot's clock is known; what it sent before is placed beside the flow."""
+    def tick(self, group: Group) -> None:
+        """Place what waited for the gateway's own clock, or for a disk that could not be read."""
+        if not group.now.sure or group.now.mono - self._looked < LOOK:
+            return
+        self._looked = group.now.mono
+        for device in group.registry.devices.values():
+            for boot in device.unplaced & device.boots.keys():
+                self.begin(device, boot, now=group.now)
+
+    def begin(self, device: Device, boot: bytes, *, now: Now) -> None:
+        """From now on the boot's clock is known; what it sent before is placed beside the flow.
+
+        `now` must be sure.
+        """
+        offset = device.boots[boot].offset(now)
+        assert offset is not None
         device.unplaced.discard(boot)
         device.placed.add(boot)
-        task = asyncio.create_task(self._place(device, boot), name="placing")
+        task = asyncio.create_task(self._place(device, boot, offset), name="placing")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _place(self, device: Device, boot: bytes) -> None:
+    async def _place(self, device: Device, boot: bytes, offset: int) -> None:
         await self._pipeline.submit(_barrier)
-        offset = device.boots[boot].offset(self._clock())
-        assert offset is not None
         try:
             found = [item async for item in self._disk.unplaced(device.id, boot)]
         except StoreError as error:

@@ -190,7 +190,7 @@ class Reception:
 
     def _sample(self, group: Group, stream: Stream, device_ms: int, *, at: Now) -> None:
         if sample(group, stream, device_ms, at=at):
-            self._placing.begin(stream.device, stream.boot)
+            self._placing.begin(stream.device, stream.boot, now=group.now)
 
     def handled(self, device: Device, seq: int) -> None:
         """DACK."""

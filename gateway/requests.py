@@ -53,7 +53,7 @@ class Requests:
         if row is None:
             return None
         young = CORRELATED_MS if correlated else DEDUPE_MS
-        age = self._clock().ms - row.created
+        age = abs(self._clock().ms - row.created)
         return row.n if row.state not in FINAL or age <= young else None
 
     async def configure(self, *, device: str, document: Any) -> Accepted | Declined:

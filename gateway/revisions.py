@@ -6,7 +6,7 @@ with the revision, so a crash repeats a revision rather than forget it.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from gateway import folding
 from gateway.core import facts as f
+from gateway.core.clock import Now
 from gateway.core.group import Group
 from gateway.core.readings import NS_PER_MS
 from gateway.core.registry import Registry
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 0.5
 RETRY_S = 5.0
+RIPEN_S = 1.5
 MOST_CELLS = 2000
 
 
@@ -56,8 +58,13 @@ class Revisions:
         disk: Disk,
         pipeline: Pipeline,
         windows: Sequence[Window],
+        lateness: int,
+        clock: Callable[[], Now],
         measures: Measures,
     ) -> None:
+        """`lateness` in ns."""
+        self._lateness = lateness
+        self._clock = clock
         self._disk = disk
         self._pipeline = pipeline
         self._registry: Registry = pipeline.registry
@@ -88,13 +95,23 @@ class Revisions:
         while True:
             await self._news.wait()
             await asyncio.sleep(PAUSE_S)
-            if self._due:
-                await self._slice()
-            else:
+            if not self._due:
                 self._news.clear()
+            elif ripe := self._ripe():
+                await self._slice(self._oldest(ripe))
+            else:
+                await asyncio.sleep(RIPEN_S)
 
-    async def _slice(self) -> None:
-        span = self._oldest()
+    def _ripe(self) -> dict[f.RevisionDue, int]:
+        """What is due of windows that are over by the gateway's clock, lateness included.
+
+        After the clock went back windows are closed that have yet to come or to end.
+        """
+        over = (self._clock().unix - self._lateness) // NS_PER_MS
+        ends = {name: window.length // NS_PER_MS for name, window in self._windows.items()}
+        return {due: age for due, age in self._due.items() if due.t0 + ends[due.window] <= over}
+
+    async def _slice(self, span: Span) -> None:
         try:
             made = await self._fold(span)
             revs = await self._revs(span)
@@ -104,11 +121,11 @@ class Revisions:
             return
         await self._pipeline.submit(partial(self._publish, span, made, revs))
 
-    def _oldest(self) -> Span:
+    def _oldest(self, ripe: dict[f.RevisionDue, int]) -> Span:
         """The oldest due window, widened to the longest due window around it."""
-        first = min(self._due, key=lambda due: due.t0)
+        first = min(ripe, key=lambda due: due.t0)
         t0 = first.t0 * NS_PER_MS
-        places = {(due.window, due.t0) for due in self._due}
+        places = {(due.window, due.t0) for due in ripe}
         around = [
             window
             for window in self._windows.values()
@@ -119,7 +136,7 @@ class Revisions:
         until = since + longest.length
         cells = {
             due: age
-            for due, age in self._due.items()
+            for due, age in ripe.items()
             if since <= due.t0 * NS_PER_MS
             and due.t0 * NS_PER_MS + self._windows[due.window].length <= until
         }

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+from gateway.core.clock import Now
 from gateway.errors import StoreError
 from gateway.measures import Measures
 from gateway.store import Store
@@ -13,17 +14,26 @@ log = logging.getLogger(__name__)
 
 PERIOD_S = 5.0
 BATCHES = 20
-EARLIEST_MS = 1_700_000_000_000
-"""A clock before this is not set yet: nothing may expire by it."""
 
 
 class Upkeep:
     """Figures that cannot be read at once, and the pruning of logs."""
 
-    def __init__(self, *, store: Store, database: Path, replay_ms: int) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        database: Path,
+        replay_ms: int,
+        clock: Callable[[], Now],
+        may_expire: Callable[[], bool],
+    ) -> None:
         self._store = store
         self._database = database
         self._replay_ms = replay_ms
+        self._clock = clock
+        self._may_expire = may_expire
+        self._sure = True
         self.outbox_depth = 0
         self.outbox_bytes = 0
         self.outbox_dead = 0
@@ -35,6 +45,9 @@ class Upkeep:
         measures.gauge("outbox_bytes", "Bytes of those rows", lambda: self.outbox_bytes)
         measures.gauge("outbox_dead_rows", "Rows that were given up", lambda: self.outbox_dead)
         measures.gauge("outbox_oldest_seconds", "Age of the oldest of those rows", self._age)
+        measures.gauge(
+            "clock_sure", "1 if the system clock is believed", lambda: self._clock().sure
+        )
         measures.gauge("store_bytes", "Size of the database with its WAL", self.size)
         measures.gauge("written_bytes", "Bytes written to disk since the start", written_bytes)
 
@@ -51,13 +64,27 @@ class Upkeep:
         stats = await self._store.outbox_stats()
         self.outbox_depth, self.outbox_bytes = stats.depth, stats.bytes
         self.outbox_oldest, self.outbox_dead = stats.oldest, stats.dead
-        now = time.time_ns() // 1_000_000
-        for _ in range(BATCHES if now > EARLIEST_MS else 0):
-            if not await self._store.prune(now, replay_ms=self._replay_ms):
+        now = self._clock()
+        self._tell(now)
+        for _ in range(BATCHES if self._may_expire() else 0):
+            if not await self._store.prune(now.ms, replay_ms=self._replay_ms):
                 break
 
+    def _tell(self, now: Now) -> None:
+        if now.sure != self._sure:
+            self._sure = now.sure
+            if now.sure:
+                log.warning("the clock is believed again", extra={"unix_ms": now.ms})
+            else:
+                log.warning(
+                    "the system clock is not believed; readings without a time of their"
+                    " own are placed later and nothing expires"
+                )
+
     def _age(self) -> float:
-        return 0.0 if self.outbox_oldest is None else time.time() - self.outbox_oldest / 1000
+        if self.outbox_oldest is None:
+            return 0.0
+        return max(0.0, (self._clock().ms - self.outbox_oldest) / 1000)
 
     def size(self) -> float:
         """Bytes of the database with its WAL."""

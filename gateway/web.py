@@ -11,7 +11,7 @@ from gateway.api import Gateway, QueueFull, UnknownDevice
 from gateway.core.filters import BadQuery
 from gateway.core.summary import dump
 from gateway.errors import StoreError, StoreFull
-from gateway.routes import Api
+from gateway.routes import Api, unix_ms
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 64 * 1024
@@ -41,15 +41,17 @@ def make_app(
     events: Callable[[web.Request], Awaitable[web.StreamResponse]],
     metrics: CollectorRegistry,
     access: Access,
+    clock: Callable[[], int] = unix_ms,
     static: Path = STATIC,
 ) -> web.Application:
     """Everything that is answered over HTTP, but `/link`.
 
-    `events` answers `/events` (Hub.serve). Run it with `handler_cancellation=True`.
+    `events` answers `/events` (Hub.serve), `clock` gives Unix milliseconds. Run it with
+    `handler_cancellation=True`.
     """
     app = web.Application(middlewares=[explain, guard(access)], client_max_size=MAX_BODY)
     app.on_response_prepare.append(_add_headers)
-    app.add_routes(Api(gateway).routes())
+    app.add_routes(Api(gateway, clock=clock).routes())
     app.router.add_get("/events", events)
     _add_files(app, static)
     _add_state(app, gateway, metrics)

@@ -1,5 +1,6 @@
 """What a HELLO changes: the stream it resumes, the loss it reveals, who is present."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.core import facts as f
@@ -31,10 +32,18 @@ class Claim:
 class Claims:
     """Settles HELLOs, each inside the group in whose order it came."""
 
-    def __init__(self, registry: Registry, presence: Presence, orders: Orders) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        presence: Presence,
+        orders: Orders,
+        *,
+        may_expire: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._registry = registry
         self._presence = presence
         self._orders = orders
+        self._may_expire = may_expire
 
     def settle(self, group: Group, hello: Hello) -> Claim:
         """Everything that the device's earlier connection sent stands in this group or before.
@@ -58,7 +67,9 @@ class Claims:
 
     def _stream(self, group: Group, device: Device, epoch: bytes) -> Stream | None:
         stream = device.streams.get(epoch)
-        if stream is not None and group.now.ms - stream.touched > STREAM_KEPT_MS:
+        if stream is None or not self._may_expire():
+            return stream
+        if group.now.ms - stream.touched > STREAM_KEPT_MS:
             self._forget(group, stream)
             return None
         return stream
@@ -106,13 +117,15 @@ class Claims:
 def sample(group: Group, stream: Stream, device_ms: int, *, at: Now) -> bool:
     """Learn that the device's clock said `device_ms` in what was received at `at`.
 
-    True if readings wait for this boot's time.
+    True if readings wait for this boot's time, and it is known now.
     """
     device, boot = stream.device, stream.boot
     clock = device.boots.setdefault(boot, BootClock())
     clock.sample(at, device_ms)
-    offset, error = clock.offset(group.now), clock.error()
-    device.clock_error_ns = error
+    device.clock_error_ns = error = clock.error()
+    if not group.now.sure:
+        return False
+    offset = clock.offset(group.now)
     if boot in device.unplaced:
         return True
     if boot not in device.placed:

@@ -37,6 +37,12 @@ class Order:
     result: Any = None
     updated: int = 0
 
+    def over(self, now_ms: int) -> bool:
+        """Whether its time ran out; also if the clock went back by more than it had to live."""
+        if self.expires is None:
+            return False
+        return not now_ms < self.expires <= now_ms + 2 * (self.expires - self.created)
+
     def message(self, now_ms: int) -> Message:
         """The message that carries the order; needs its number."""
         assert self.seq is not None
@@ -44,10 +50,19 @@ class Order:
             return Config(
                 seq=self.seq, version=self.args["version"], document=self.args["document"]
             )
-        ttl = None if self.expires is None else max(0, self.expires - now_ms)
         return Command(
-            seq=self.seq, op=self.op, args=self.args, ttl_ms=ttl, flags=self.flags or None
+            seq=self.seq,
+            op=self.op,
+            args=self.args,
+            ttl_ms=self._left(now_ms),
+            flags=self.flags or None,
         )
+
+    def _left(self, now_ms: int) -> int | None:
+        """What is left to live; never more than at the beginning."""
+        if self.expires is None:
+            return None
+        return min(max(0, self.expires - now_ms), self.expires - self.created)
 
 
 class Downlink:
@@ -111,7 +126,7 @@ class Downlink:
 
     def expired(self, now_ms: int) -> list[Order]:
         """Take out waiting orders whose time ran out before they were sent."""
-        over = [o for o in self._queue if o.expires is not None and o.expires <= now_ms]
+        over = [order for order in self._queue if order.over(now_ms)]
         self._queue = [o for o in self._queue if o not in over]
         return over
 

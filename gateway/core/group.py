@@ -29,13 +29,14 @@ class Folding(NamedTuple):
     v: NDArray[Any]
     clock: Clock
 
-    def learn(self) -> None:
+    def learn(self, latest: int = INT64_MAX) -> None:
         """Let the series know its newest reading: of equal times the last that arrived."""
         at = len(self.v) - 1
         if self.t is not None:
             at -= int(np.argmax(self.t[::-1]))
         t = None if self.t is None else int(self.t[at])
-        self.series.learn(t, self.v[at : at + 1].tolist()[0], self.clock)
+        value = self.v[at : at + 1].tolist()[0]
+        self.series.learn(t, value, self.clock, latest=latest)
 
     def fold(self, windows: Windows) -> None:
         """Fold into the windows that are open, if the time is known."""

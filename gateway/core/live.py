@@ -10,6 +10,8 @@ from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter
 
 CHUNK_ROWS = 200
+AHEAD_MS = 60_000
+"""A summary that begins so long after its gateway's time was made before the clock went back."""
 
 SummaryKey = tuple[str, str, str]
 """Device, metric, window."""
@@ -93,9 +95,9 @@ class Live:
     """The newest state, kept in memory.
 
     `head` is the number of the newest event that was applied. A summary is replaced by one of the
-    same or a later window only, so the revision of an older window changes nothing here. An alert
-    is open from its event with `state` "open" until one of the same device and `name` with another
-    state.
+    same or a later window only, so the revision of an older window changes nothing here; one that
+    lies in the future, since the clock went back, gives way to any. An alert is open from its event
+    with `state` "open" until one of the same device and `name` with another state.
     """
 
     def __init__(self, events: Iterable[EventLogged] = (), *, head: int = 0) -> None:
@@ -129,7 +131,7 @@ class Live:
     def _summary(self, key: SummaryKey, event: EventLogged) -> None:
         start = summary_start(event)
         known = self._summaries.get(key)
-        if known is None or start >= known[0]:
+        if known is None or start >= known[0] or 0 < event.t < known[0] - AHEAD_MS:
             self._summaries[key] = start, event
             self._windows.setdefault(key[:2], set()).add(key[2])
 

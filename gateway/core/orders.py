@@ -112,7 +112,7 @@ class Orders:
         order = self._seen.get((request.device, request.dedupe))
         if order is None:
             return None
-        if order.state in FINAL and group.now.ms - order.created > DEDUPE_MS:
+        if order.state in FINAL and abs(group.now.ms - order.created) > DEDUPE_MS:
             del self._seen[request.device, request.dedupe]
             return None
         return order

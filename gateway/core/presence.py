@@ -35,8 +35,9 @@ class Presence:
             if device.state == ONLINE:
                 self.gone(device, now)
             elif device.state == ASLEEP:
-                left = max(0, (device.until or 0) - now.ms) * NS_PER_MS
-                self._absent[device.name] = now.mono + left + GRACE
+                until = device.until or device.since
+                left = min(max(0, until - now.ms), until - device.since)
+                self._absent[device.name] = now.mono + left * NS_PER_MS + GRACE
 
     def arrived(self, group: Group, device: Device) -> None:
         """The device's HELLO was accepted."""

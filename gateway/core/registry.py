@@ -13,7 +13,7 @@ from gateway.core.clock import BootClock
 from gateway.core.columns import Layout
 from gateway.core.downlink import Downlink
 from gateway.core.facts import Loss
-from gateway.core.readings import Clock, SeriesKey
+from gateway.core.readings import INT64_MAX, Clock, SeriesKey
 
 LOSSES_SHOWN = 20
 STREAMS_KEPT = 8
@@ -85,9 +85,13 @@ class Series:
     fresh: bool = False
     unsettled: bool = False
 
-    def learn(self, t: int | None, value: Any, clock: Clock) -> bool:
-        """Take a reading as the newest one unless a newer one is known; say whether it was."""
-        if self.value is not None and self.t is not None and (t is None or t < self.t):
+    def learn(self, t: int | None, value: Any, clock: Clock, *, latest: int = INT64_MAX) -> bool:
+        """Take a reading as the newest one unless a newer one is known; say whether it was.
+
+        One after `latest` (ns) came while nobody knew the time: it gives way to any.
+        """
+        known = None if self.value is None else self.t
+        if known is not None and known <= latest and (t is None or t < known):
             return False
         self.t, self.value, self.clock = t, value, clock
         self.fresh = self.unsettled = True

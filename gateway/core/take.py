@@ -62,9 +62,8 @@ def _data(group: Group, stream: Stream, arrival: Arrival, data: Data) -> None:
         raise Rejected(Reason.UNKNOWN_SCHEMA, f"schema {data.sid} is unknown")
     device = stream.device
     timebase = _timebase(group, stream, data, arrival.at)
-    latest = _latest(group)
-    batch = read_data(data, layout, device=device.name, timebase=timebase, latest=latest)
-    if batch.clock is Clock.DEVICE and (span := batch.span()) is not None:
+    batch = read_data(data, layout, device=device.name, timebase=timebase, latest=latest(group))
+    if arrival.at.sure and batch.clock is Clock.DEVICE and (span := batch.span()) is not None:
         device.clock_error_ns = span[1] - arrival.at.unix
     entry = _entry(stream, arrival, batch)._replace(
         offset=timebase.offset, schema=stream.schema_ids[data.sid]
@@ -78,14 +77,17 @@ def _senml(group: Group, stream: Stream, arrival: Arrival, pack: Senml) -> None:
         pack.pack,
         device=stream.device.name,
         received=arrival.at.unix,
-        latest=_latest(group),
+        latest=latest(group),
         speaks_for_others=stream.device.speaks_for_others,
     )
     group.entries.append(_entry(stream, arrival, batch)._replace(offset=arrival.at.unix))
     group.readings(batch)
 
 
-def _latest(group: Group) -> int:
+def latest(group: Group) -> int:
+    """The greatest permitted time; a gateway that does not know the time forbids none."""
+    if not group.now.sure:
+        return INT64_MAX
     return min(group.now.unix + group.rules.max_skew, INT64_MAX)
 
 

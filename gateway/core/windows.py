@@ -158,9 +158,34 @@ class Windows:
             ],
         )
 
+    def shed(self, latest: int) -> set[RevisionDue]:
+        """Give up the windows that begin after `latest` (ns UTC): they, and the longer ones
+        that miss them now, must be made from disk.
+
+        Readings of the far future come while nobody knows the time, or before it goes back. They
+        would hold memory until then.
+        """
+        found: set[RevisionDue] = set()
+        for level in self._levels:
+            for t0 in [t0 for t0 in level.cells if t0 > latest]:
+                for series in level.cells.pop(t0):
+                    found.update(self._around(t0, level.window, series))
+        return found
+
+    def _around(self, t0: int, window: Window, series: int) -> Iterator[RevisionDue]:
+        for level in self._levels:
+            longer = level.window
+            if longer.length >= window.length:
+                yield RevisionDue(longer.name, longer.start(t0) // NS_PER_MS, series)
+
     def mark(self) -> tuple[int, ...]:
         """Where each length's closed windows end (ns); it changes whenever a window can close."""
         return tuple(level.window.start(self.watermark) for level in self._levels)
+
+    @property
+    def held(self) -> int:
+        """How many cells are open: what memory depends on."""
+        return sum(len(cells) for level in self._levels for cells in level.cells.values())
 
     def open_since(self) -> int:
         """Where the oldest window that is not closed begins (ns).

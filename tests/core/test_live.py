@@ -36,6 +36,12 @@ def test_a_revision_replaces_its_own_window_and_no_newer_one():
     assert live.head == 4
 
 
+def test_a_summary_of_the_future_gives_way_once_the_clock_went_back():
+    live = Live([summary(1, t0=NOW + 10**9)._replace(t=0)])
+    live.apply(summary(2, t0=NOW)._replace(t=NOW + 15_000))
+    assert shown(live)[0][0]["t0"] == NOW
+
+
 def test_the_status_of_each_device_and_the_open_alerts():
     live = Live([status(1), status(2, state="lost"), status(3, device="d2")])
     live.apply(alert(4))

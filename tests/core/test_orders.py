@@ -5,7 +5,7 @@ from gateway.core.downlink import MOST_UNHANDLED, MOST_WAITING
 from gateway.core.facts import CommandMoved, CommandPut
 from gateway.core.group import Group, Rules
 from gateway.core.messages import Command, Config, Message, Result
-from gateway.core.orders import OrderRefused, Orders, Request
+from gateway.core.orders import DEDUPE_MS, OrderRefused, Orders, Request
 from gateway.core.registry import Device, Registry
 from gateway.core.windows import Windows, parse_window
 
@@ -150,3 +150,36 @@ def test_a_queue_that_is_full_takes_no_more() -> None:
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(OrderRefused):
         Site().orders.put(Site().group(), Request("nobody", "relay"))
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "state"),
+    [(29_999, []), (30_000, ["expired"]), (-30_000, []), (-30_001, ["expired"])],
+)
+def test_a_time_to_live_survives_a_step_of_the_clock(later_ms: int, state: list[str]) -> None:
+    """A command must not wait for years because the clock went back."""
+    site = Site(room=None)
+    site.put(ttl_ms=30_000)
+    site.ms += later_ms
+    group = site.group()
+    site.orders.expire(group, site.device)
+    assert [moved for _, moved in moves(group)] == state
+
+
+def test_a_time_to_live_never_grows() -> None:
+    site = Site(room=None)
+    site.put(ttl_ms=30_000)
+    site.ms -= 20_000
+    site.room = 1024
+    group = site.group()
+    site.orders.dispatch(group, site.device)
+    site.commit(group)
+    assert [message.ttl_ms for message in site.sent if isinstance(message, Command)] == [30_000]
+
+
+def test_the_same_command_again_is_a_new_one_after_the_clock_went_back() -> None:
+    site = Site()
+    first = site.orders.put(site.group(), Request("d", "relay", dedupe="x"))
+    first.state = "done"
+    site.ms -= DEDUPE_MS + 1
+    assert site.orders.put(site.group(), Request("d", "relay", dedupe="x")) is not first

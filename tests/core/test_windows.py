@@ -392,3 +392,31 @@ def test_summarise_is_exact_whatever_the_number_of_readings():
 def test_summarise_finds_nothing_in_an_empty_window():
     _, kind, t, v = readings(1, seconds(60), [1])
     assert summarise(kind, t, v, series=1, window=parse_window("1m"), t0=0) is None
+
+
+def test_windows_of_the_far_future_are_given_up():
+    t = seconds(3, 65, 130)
+    open_ones = windows("10s", "1m", "15s", watermark=0)
+    open_ones.fold([readings(1, t, [1.0, 2.0, 3.0])])
+    assert open_ones.shed(130 * NS_PER_S) == set()
+    assert open_ones.shed(59 * NS_PER_S) == {
+        RevisionDue("10s", 60_000, 1),
+        RevisionDue("15s", 60_000, 1),
+        RevisionDue("1m", 60_000, 1),
+        RevisionDue("10s", 130_000, 1),
+        RevisionDue("15s", 120_000, 1),
+        RevisionDue("1m", 120_000, 1),
+    }
+    closed = open_ones.close(1000 * NS_PER_S)
+    assert [(made.window, made.t0) for made in closed.summaries] == [
+        ("10s", 0),
+        ("15s", 0),
+        ("1m", 0),
+    ]
+    assert open_ones.held == 0
+
+
+def test_the_longer_window_around_a_future_one_is_made_from_disk_too():
+    open_ones = windows("10s", "1m")
+    open_ones.fold([readings(1, seconds(3, 45), [1.0, 2.0])])
+    assert open_ones.shed(30 * NS_PER_S) == {RevisionDue("10s", 40_000, 1), RevisionDue("1m", 0, 1)}

@@ -1,0 +1,28 @@
+from gateway.core.readings import Clock, Kind, SeriesKey
+from gateway.core.registry import STREAMS_KEPT, Device, Registry, Series, Stream
+
+
+def surplus(*touched: int) -> list[int]:
+    """The surplus streams of a device whose n-th was used at the n-th time; the last is new."""
+    registry = Registry()
+    device = registry.add_device(Device(1, "d"))
+    for number, at in enumerate(touched, 1):
+        newest = registry.add_stream(Stream(number, device, bytes([number] * 8), 0, at))
+    return [stream.id for stream in registry.surplus_streams(newest)]
+
+
+def test_the_least_recently_used_streams_are_surplus():
+    assert surplus(*range(STREAMS_KEPT)) == []
+    assert surplus(5, 4, *range(10, 10 + STREAMS_KEPT)) == [2, 1]
+
+
+def test_after_the_clock_went_back_the_new_stream_is_not_surplus():
+    assert surplus(*range(1000, 1000 + STREAMS_KEPT), 100) == [1]
+
+
+def test_a_newest_reading_from_the_future_gives_way():
+    series = Series(1, Device(1, "d"), SeriesKey("d", "m", Kind.NUMBER), "")
+    assert series.learn(5000, 1.0, Clock.DEVICE, latest=6000)
+    assert not series.learn(4000, 2.0, Clock.DEVICE, latest=6000)
+    assert series.learn(4000, 2.0, Clock.DEVICE, latest=4999)
+    assert (series.t, series.value) == (4000, 2.0)
