@@ -305,14 +305,16 @@ BODIES = {
     "a boolean of 2": b"\3\0\1" + INTS + b"\0\4",
     "a type of 5": b"\5\0\0",
     "a clock of 3": b"\x18\0\0",
-    "bit 6": b"\x40\0\0",
+    "bit 6": b"\x40" + BOOT + b"\0\0",
+    "bit 7": b"\x80" + BOOT + b"\0\0",
+    "no deflate": ONE_TEXT + b"\0" + varint(6) + b"\1\7" + INTS,
+    "a varint of 65 bits": b"\1\0\1" + b"\0" + b"\xff" * 9 + b"\2" + INTS,
+    "a varint of eleven bytes": b"\1\0\1" + b"\0" + b"\x80" * 10 + b"\0" + INTS,
     "a unit that is no UTF-8": b"\0\1\xff\0",
 }
 CLAIMS = {name: b"\1" + body for name, body in BODIES.items()} | {
     "readings of several runs": b"\2" + constant(MAX_READINGS) + constant(1),
     "runs": varint(2**64 - 1) + constant(0)[:3] * 1000,
-    "a varint of eleven bytes": b"\x80" * 10 + b"\0",
-    "a varint of 65 bits": b"\xff" * 9 + b"\2",
 }
 
 
@@ -362,6 +364,13 @@ def test_a_temperature_in_hundredths_takes_little(t):
 def test_decimal_fractions_take_little(digits):
     v = np.array([round(x, digits) for x in WANDER.tolist()])
     assert bytes_a_reading(JITTERED, v) <= 2.5
+
+
+@pytest.mark.parametrize("digits", [1, 2])
+def test_decimal_fractions_in_single_precision_take_as_little(digits):
+    v = np.array([round(x, digits) for x in WANDER.tolist()])
+    single = v.astype(np.float32).astype(np.float64)
+    assert bytes_a_reading(JITTERED, single) <= bytes_a_reading(JITTERED, v) + 0.01
 
 
 def test_white_noise_in_single_precision_takes_little():
