@@ -8,7 +8,7 @@ timebase]`, lengths are those of the messages in `body`, which joins them as a C
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -26,6 +26,14 @@ UNKNOWN_TIME = 1
 DEFLATED = 2
 SMALL = 4096
 """Rows up to this size are deflated: several then share a page, and most commits write only one."""
+
+
+Wanted = Callable[[int, int], bool]
+"""Whether messages of a stream and of a schema's row are worth unpacking."""
+
+
+def anything(_stream: int, _schema: int) -> bool:
+    return True
 
 
 class Lookup(Protocol):
@@ -69,21 +77,28 @@ def checksum(header: bytes, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(header))
 
 
-def unpack(header: bytes, body: bytes, crc: int) -> list[Entry]:
-    """The entries of a journal row. Raises StoreCorrupt if the checksum does not match."""
+def unpack(header: bytes, body: bytes, crc: int, wanted: Wanted = anything) -> list[Entry]:
+    """The entries of a journal row, of the streams and schemas that are wanted.
+
+    Raises StoreCorrupt if the checksum does not match.
+    """
     if checksum(header, body) != crc:
         raise StoreCorrupt("a journal row is damaged: its checksum does not match")
-    return split(header, body)
+    return split(header, body, wanted)
 
 
-def split(header: bytes, body: bytes) -> list[Entry]:
+def split(header: bytes, body: bytes, wanted: Wanted = anything) -> list[Entry]:
     """The entries of a row whose checksum was already compared."""
     content = header[1:]
     if header[0] & DEFLATED:
         content, body = zlib.decompress(content, -15), zlib.decompress(body, -15)
     bases, rows, lengths = cbor2.loads(content)
     ends = list(accumulate(lengths, initial=0))
-    return [_entry(row, bases[row[5]], body[ends[i] : ends[i + 1]]) for i, row in enumerate(rows)]
+    return [
+        _entry(row, bases[row[5]], body[ends[i] : ends[i + 1]])
+        for i, row in enumerate(rows)
+        if wanted(row[0], row[4])
+    ]
 
 
 def _entry(row: Sequence[int], base: Sequence[Any], message: bytes) -> Entry:

@@ -7,6 +7,7 @@ one series, chunks come before the journal, and both in order of arrival.
 import sqlite3
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from gateway.core import chunks
@@ -17,7 +18,7 @@ from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesK
 from gateway.core.runs import DAY
 from gateway.errors import StoreCorrupt
 from gateway.store.catalogue import Catalogue
-from gateway.store.journal import decode, timebase, unpack
+from gateway.store.journal import Wanted, anything, decode, timebase, unpack
 from gateway.store.rows import Found, Replayed
 
 BLOCK_BITS = 8
@@ -137,16 +138,32 @@ def within(run: Run, since: int, until: int) -> Iterator[Run]:
 
 def in_journal(conn: sqlite3.Connection, catalogue: Catalogue, query: Query) -> Iterator[Found]:
     """Readings of known time in the journal that match, in order of arrival."""
+    wanted = _wanted(catalogue, query)
     for row in _rows(conn, query.since, query.until):
-        for entry in entries(*row):
-            if entry.readings and _may_match(entry, catalogue, query):
-                batch = decode(entry, catalogue)
-                for column in batch.columns:
-                    number = _number(column.key, catalogue, query)
-                    if number is not None:
-                        run = run_of(column, batch)
-                        kept = within(run, query.since, query.until)
-                        yield from (Found(number, some) for some in kept)
+        for entry in entries(*row, wanted=wanted):
+            if entry.readings and timebase(entry, catalogue).clock is not Clock.UNKNOWN:
+                yield from _in_message(decode(entry, catalogue), catalogue, query)
+
+
+def _in_message(batch: Batch, catalogue: Catalogue, query: Query) -> Iterator[Found]:
+    for column in batch.columns:
+        number = _number(column.key, catalogue, query)
+        if number is not None:
+            for run in within(run_of(column, batch), query.since, query.until):
+                yield Found(number, run)
+
+
+def _wanted(catalogue: Catalogue, query: Query) -> Wanted:
+    """Which messages may hold a series that is asked for; SENML may hold any."""
+
+    @cache
+    def wanted(stream: int, schema: int) -> bool:
+        if query.series is None or not schema:
+            return True
+        device, layout = catalogue.device(stream), catalogue.layout(schema)
+        return any(key in query.series for key in _keys(device, layout))
+
+    return wanted
 
 
 def _rows(conn: sqlite3.Connection, since: int, until: int) -> Iterator[Row]:
@@ -177,10 +194,12 @@ def rows_between(conn: sqlite3.Connection, first: int, last: int) -> Iterator[Ro
     yield from conn.execute(f"{_ROWS} WHERE id >= ? AND id <= ? ORDER BY id", (first, last))
 
 
-def entries(row: int, header: bytes, body: bytes, crc: int) -> list[Entry]:
+def entries(
+    row: int, header: bytes, body: bytes, crc: int, *, wanted: Wanted = anything
+) -> list[Entry]:
     """The entries of journal row `row`. Raises StoreCorrupt, which names the row."""
     try:
-        return unpack(header, body, crc)
+        return unpack(header, body, crc, wanted)
     except StoreCorrupt as error:
         raise StoreCorrupt(f"journal row {row}: {error}") from error
 
@@ -195,16 +214,6 @@ def replayed(conn: sqlite3.Connection, first: int) -> Iterator[Replayed]:
 def run_of(column: Column, batch: Batch) -> Run:
     """A column of a message as a run."""
     return Run(column.unit, batch.clock, batch.boot, column.t, column.v)
-
-
-def _may_match(entry: Entry, catalogue: Catalogue, query: Query) -> bool:
-    """Cheap reasons not to decode a message: no known time, or other series (not for SENML)."""
-    if timebase(entry, catalogue).clock is Clock.UNKNOWN:
-        return False
-    if query.series is None or not entry.schema:
-        return True
-    device, layout = catalogue.device(entry.stream), catalogue.layout(entry.schema)
-    return any(key in query.series for key in _keys(device, layout))
 
 
 def _keys(device: str, layout: Layout) -> Iterator[SeriesKey]:
