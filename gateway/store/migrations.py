@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gateway.errors import StoreError
 from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
-from gateway.store.schema_2 import CHUNKS
+from gateway.store.schema_2 import CHUNKS, OUTBOX
 
 APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
 
@@ -25,7 +25,7 @@ class Migration(NamedTuple):
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS)),
-    Migration(2, "chunks, and summaries by time", CHUNKS),
+    Migration(2, "chunks, and summaries by time", (*CHUNKS, *OUTBOX)),
 )
 NEWEST = MIGRATIONS[-1].number
 

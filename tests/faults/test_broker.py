@@ -9,7 +9,7 @@ from tests.processes import PATIENCE_S, GatewayProcess, fleet, free_port
 
 PAYLOADS = "select payload from event where kind = 'summary' order by id"
 OUTBOX = "select cast(payload as text) from outbox where topic like '%/summary/%' order by id"
-WAITING = "select count(*) from outbox where done is null"
+WAITING = "select count(*) from outbox_open"
 
 
 class Mosquitto:

@@ -236,7 +236,7 @@ class StoreContract:
         assert await store.outbox_after(0, 10) == [rows[1], *rows[3:]]
         assert await store.outbox_after(2, 10, until=4) == [rows[3]]
         assert await store.outbox_oldest(1) == [rows[1]]
-        assert await store.outbox_stats() == OutboxStats(3, 21, NOW, 1)
+        assert await store.outbox_stats() == OutboxStats(3, 21, NOW, 1, NOW)
         assert (await reopened()).highest["outbox"] == 5
 
     async def test_live_state_supersedes_what_was_not_sent(self, store: Store) -> None:
@@ -389,7 +389,7 @@ class StoreContract:
 
     async def test_the_outbox_keeps_at_most_64_mib(self, store: Store) -> None:
         await store.commit([put(i, payload=bytes(2**23)) for i in range(1, 11)])
-        await store.commit([f.OutboxDone(NOW, i) for i in range(1, 11)])
+        await store.commit([f.OutboxDone(NOW + i, i) for i in range(1, 11)])
         assert await pruned(store, NOW, replay_ms=HOUR) == 2
 
 
