@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gateway.bridge import Accepted, Bridge, Declined
 from gateway.core.backoff import Backoff
 from gateway.core.clock import Now
-from gateway.core.facts import Fact, OutboxDone, OutboxPut, OutboxRefused
+from gateway.core.facts import Fact, OutboxDone, OutboxDropped, OutboxPut, OutboxRefused
 from gateway.core.topics import Topics, Upstream
 from gateway.errors import StoreError
 from gateway.mqtt import connect
@@ -42,6 +42,7 @@ class Held:
     depth: int
     bytes: int
     oldest: int | None
+    acked: int | None = None
 
 
 class MemoryOutbox:
@@ -52,6 +53,7 @@ class MemoryOutbox:
         self.done: list[int] = []
         self.refused: list[OutboxRefused] = []
         self.dead: dict[int, int] = {}
+        self.dropped: list[int] = []
         self.handed_out = 0
         self.broken = False
         self._last = 0
@@ -75,6 +77,11 @@ class MemoryOutbox:
                 if dead:
                     self.dead[number] = code
                     self.rows.pop(number, None)
+            case OutboxDropped(until):
+                gone = [number for number in self.rows if number <= until]
+                self.dropped += gone
+                for number in gone:
+                    del self.rows[number]
 
     async def outbox_after(
         self, after: int, limit: int, *, until: int | None = None
@@ -125,12 +132,16 @@ class MemoryCommands:
 class Site:
     """One gateway's upstream side. `skew` moves its Unix clock (ms)."""
 
-    def __init__(self, url: str, **changes: Any) -> None:
+    def __init__(
+        self, url: str, *, session: str | None = None, full: bool = False, **changes: Any
+    ) -> None:
         self.outbox = MemoryOutbox()
         self.commands = MemoryCommands()
         self.commands.gate.set()
         self.statuses: list[OutboxPut] = []
         self.skew = 0
+        self.reopened: list[int] = []
+        self.told: list[str] = []
         self.bridge = Bridge(
             config=Config(url, **changes),
             upstream=UP,
@@ -140,9 +151,13 @@ class Site:
             post=self._post,
             number=self.outbox.number,
             statuses=lambda: self.statuses,
+            reopen=self.reopened.append,
+            alert=self.told.append,
             clock=self.now,
             connect=connect,
             backoff=Backoff(lambda: 0.0, first=0.02, most=0.2),
+            session=session,
+            full=full,
         )
 
     def now(self) -> Now:

@@ -153,6 +153,20 @@ class Newest:
             self._rows[put.topic] = put.id
 
 
+@dataclass(slots=True)
+class Fullness:
+    """Full from `most` bytes on, and until a fifth is free again."""
+
+    most: int
+    full: bool = False
+
+    def changed(self, held: int) -> bool:
+        """Take in how many bytes are held; whether that made a difference."""
+        was = self.full
+        self.full = held >= self.most or (was and held > self.most * 4 // 5)
+        return self.full is not was
+
+
 def to_drop(oldest: Sequence[OutboxPut], *, held: int, most: int) -> list[int]:
     """The numbers of the oldest rows to give up so that `held` bytes become at most `most`."""
     dropped = []

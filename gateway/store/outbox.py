@@ -1,4 +1,4 @@
-"""The outbox on disk: what is open, what was acknowledged in which runs, what comes back or goes."""
+"""The outbox on disk: what is open, what was acknowledged, what comes back and what goes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ FORGET = f"""DELETE FROM outbox WHERE id < {_NEWEST} AND id IN
     (SELECT outbox.id {_RUN} AND (replaces OR expires <= ?2))"""  # noqa: S608 - fixed text
 _REOPEN = (
     f"""INSERT OR IGNORE INTO outbox_open (id, t, size) SELECT outbox.id, t, size {_RUN}
-    AND NOT replaces AND (expires IS NULL OR expires > ?2)""",  # noqa: S608 - fixed text
+    AND NOT replaces AND (expires IS NULL OR expires > ?2)""",
     f"UPDATE outbox SET backfill = 1 WHERE window_ms > 0 AND id IN (SELECT outbox.id {_RUN})",  # noqa: S608 - fixed text
     f"DELETE FROM outbox_done WHERE done BETWEEN ?1 AND ?2 AND last < {_NEWEST}",  # noqa: S608 - fixed text
 )
@@ -33,7 +33,7 @@ _DROPPED = f"FROM outbox_open WHERE id <= ?1 AND id < {_NEWEST}"
 COUNT = f"""INSERT INTO dropped (day, cause, what, n, t_min, t_max)
     SELECT t / 86400000, 'outbox_full', 'messages', count(*), min(t), max(t) {_DROPPED} GROUP BY 1
     ON CONFLICT (day, cause, what) DO UPDATE SET n = n + excluded.n,
-    t_min = min(t_min, excluded.t_min), t_max = max(t_max, excluded.t_max)"""  # noqa: S608 - fixed text
+    t_min = min(t_min, excluded.t_min), t_max = max(t_max, excluded.t_max)"""
 _DROP = (
     f"DELETE FROM outbox WHERE id IN (SELECT id {_DROPPED})",  # noqa: S608 - fixed text
     f"DELETE {_DROPPED}",
@@ -53,9 +53,7 @@ def runs(rows: Sequence[f.OutboxDone]) -> list[tuple[int, int, int]]:
 
 
 def _opening(rows: Sequence[f.OutboxPut]) -> list[tuple[int, int, int, str | None]]:
-    return [
-        (row.id, row.t, len(row.payload), row.topic if row.replaces else None) for row in rows
-    ]
+    return [(row.id, row.t, len(row.payload), row.topic if row.replaces else None) for row in rows]
 
 
 def _superseding(rows: Sequence[f.OutboxPut]) -> list[tuple[str, int]]:

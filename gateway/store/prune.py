@@ -13,6 +13,7 @@ SETTLED_MOST_BYTES = 64 * 2**20
 _DELETE_RUN = """DELETE FROM outbox WHERE id BETWEEN ? AND ?
     AND id NOT IN (SELECT id FROM outbox_open)"""
 
+
 def prune(conn: sqlite3.Connection, now_ms: int, replay_ms: int) -> int:
     """Delete at most BATCH rows of the event log, and as many of the outbox; say how many.
 
