@@ -7,7 +7,8 @@ from gateway.core import facts as f
 
 LONGEST_RUN = 500
 
-# The newest row always stays, so that no number is given out again.
+# The newest row always stays, so that no number is given out again; so does the run that holds it,
+# whatever of it is open again.
 _NEWEST = "(SELECT max(id) FROM outbox)"
 
 _OPEN = "INSERT INTO outbox_open (id, t, size, state) VALUES (?, ?, ?, ?)"
@@ -19,9 +20,10 @@ _SETTLE = "DELETE FROM outbox_open WHERE id BETWEEN ?1 AND ?2"
 _BURY = "DELETE FROM outbox_open WHERE id = ?"
 
 _RUN = """FROM outbox_done CROSS JOIN outbox ON outbox.id BETWEEN first AND last
-    WHERE done BETWEEN ?1 AND ?2"""
+    WHERE done BETWEEN ?1 AND ?2 AND dead = 0"""
 FORGET = f"""DELETE FROM outbox WHERE id < {_NEWEST} AND id IN
-    (SELECT outbox.id {_RUN} AND (replaces OR expires <= ?2))"""  # noqa: S608 - fixed text
+    (SELECT outbox.id {_RUN} AND (replaces OR expires <= ?2))
+    AND id NOT IN (SELECT id FROM outbox_open)"""  # noqa: S608 - fixed text
 _REOPEN = (
     f"""INSERT OR IGNORE INTO outbox_open (id, t, size) SELECT outbox.id, t, size {_RUN}
     AND NOT replaces AND (expires IS NULL OR expires > ?2)""",

@@ -4,6 +4,7 @@ from gateway.core.facts import OutboxPut
 from gateway.core.outbox import (
     MOST_DEFERRED,
     REMEMBERED,
+    Fullness,
     Mix,
     Newest,
     Recent,
@@ -120,6 +121,19 @@ def test_the_oldest_rows_are_dropped_until_it_fits() -> None:
     assert to_drop(rows, held=500, most=499) == [1]
     assert to_drop(rows, held=500, most=250) == [1, 2, 3]
     assert to_drop(rows, held=5000, most=0) == [1, 2, 3, 4, 5]
+
+
+def test_a_full_outbox_is_full_until_a_fifth_is_free() -> None:
+    fullness = Fullness(100)
+    assert [fullness.changed(held) for held in (0, 99, 100, 300, 81, 80, 99, 100)] == [
+        False, False, True, False, False, True, False, True,
+    ]  # fmt: skip
+    assert fullness.full
+
+
+def test_what_was_full_before_a_restart_is_full_until_then_too() -> None:
+    assert not Fullness(100, full=True).changed(90)
+    assert Fullness(100, full=True).changed(10)
 
 
 def test_new_rows_are_refused_only_if_that_is_the_policy() -> None:
