@@ -56,6 +56,7 @@ class MemoryOutbox:
         self.dropped: list[int] = []
         self.handed_out = 0
         self.broken = False
+        self.acked: int | None = None
         self._last = 0
 
     def number(self) -> int:
@@ -97,9 +98,11 @@ class MemoryOutbox:
 
     async def outbox_stats(self) -> Held:
         await asyncio.sleep(0)
+        if self.broken:
+            raise StoreError("the disk is away")
         size = sum(len(row.payload) for row in self.rows.values())
         oldest = min((row.t for row in self.rows.values()), default=None)
-        return Held(len(self.rows), size, oldest)
+        return Held(len(self.rows), size, oldest, self.acked)
 
 
 @dataclass
@@ -136,6 +139,7 @@ class Site:
         self, url: str, *, session: str | None = None, full: bool = False, **changes: Any
     ) -> None:
         self.outbox = MemoryOutbox()
+        self.facts: list[Fact] = []
         self.commands = MemoryCommands()
         self.commands.gate.set()
         self.statuses: list[OutboxPut] = []
@@ -164,6 +168,7 @@ class Site:
         return Now(time.time_ns() + self.skew * 1_000_000, time.monotonic_ns())
 
     def _post(self, fact: Fact) -> None:
+        self.facts.append(fact)
         self.outbox.post(fact)
         if isinstance(fact, OutboxPut):
             self.bridge.wake()

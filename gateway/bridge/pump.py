@@ -265,8 +265,11 @@ class Pump:
         self._ground.post(OutboxDone(done=now, id=row.id))
 
     def _publish(self, link: Link, row: OutboxPut, now: int) -> None:
+        if self._ground.newest.behind(row):
+            row = row._replace(backfill=True)
+        letter = self._letters.row(row, now)
         try:
-            mid = link.publish(self._letters.row(row, now))
+            mid = link.publish(letter)
         except Unsendable as error:
             self._count_refusal(error.code)
             self._bury(row, error.code, str(error))
@@ -274,7 +277,7 @@ class Pump:
             return  # the row is still on disk; `closed` has been called, or is about to be
         else:
             self._in_flight[mid] = row
-            self._ground.newest.sent(row)
+            self._ground.newest.sent(row, live=letter.topic == row.topic)
             self._ground.stats.sent += 1
             self._ground.stats.in_flight = len(self._in_flight)
 

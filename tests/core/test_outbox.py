@@ -99,16 +99,28 @@ def test_recent_rows_are_bounded() -> None:
 
 def test_an_older_retained_row_is_outdated() -> None:
     newest = Newest()
-    newest.sent(row(5, retain=True))
+    newest.sent(row(5, retain=True), live=True)
     assert newest.outdated(row(4, retain=True))
     assert not newest.outdated(row(5, retain=True))
     assert not newest.outdated(row(4, topic="other", retain=True))
     assert not newest.outdated(row(4))
 
 
+def test_a_summary_that_was_overtaken_is_history() -> None:
+    newest, summary = Newest(), row(5)._replace(window_ms=10)
+    newest.sent(summary, live=True)
+    newest.restart([], 99)
+    assert newest.behind(summary._replace(id=4))
+    assert not newest.behind(summary)
+    assert not newest.behind(summary._replace(id=4, topic="other"))
+    assert not newest.behind(row(4))
+    newest.sent(summary._replace(id=50), live=False)
+    assert not newest.behind(summary._replace(id=6))
+
+
 def test_topics_published_afresh_outdate_the_backlog() -> None:
     newest = Newest()
-    newest.sent(row(50, topic="old", retain=True))
+    newest.sent(row(50, topic="old", retain=True), live=True)
     newest.restart(["t"], 10)
     assert newest.outdated(row(9, retain=True))
     assert not newest.outdated(row(11, retain=True))
