@@ -1,6 +1,6 @@
 """What the command line asks of a running gateway, through its control socket."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,17 +10,31 @@ from gateway.core.facts import DeviceAccess
 from gateway.core.group import Group
 from gateway.core.orders import Orders, Request
 from gateway.core.registry import Registry
-from gateway.errors import CloseCode
+from gateway.errors import CloseCode, GatewayError
 from gateway.facade import Facade
 from gateway.links import Links
 from gateway.pipeline import Pipeline
 
 
+class NoBroker(GatewayError):
+    """Something needs a broker, and none is configured."""
+
+
 class Admin:
     """Changes to devices, and commands; each is durable before it is answered."""
 
-    def __init__(self, *, pipeline: Pipeline, links: Links, orders: Orders, facade: Facade) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        links: Links,
+        orders: Orders,
+        facade: Facade,
+        replay: Callable[[Group, int], None] | None,
+    ) -> None:
+        """`replay` opens again what the broker acknowledged since (Unix ms); None: no broker."""
         self._pipeline = pipeline
+        self._replay_since = replay
         self._registry: Registry = pipeline.registry
         self._links = links
         self._orders = orders
@@ -36,6 +50,7 @@ class Admin:
             "device.remove": self._remove,
             "command": self._command,
             "command.get": self._command_get,
+            "replay": self._replay,
             "status": self._status,
         }
 
@@ -111,6 +126,15 @@ class Admin:
             raise enrolment.EnrolmentError(f"there is no command {asked['n']}")
         keys = ("n", "dev", "op", "args", "state", "result", "created", "updated")
         return {key: getattr(found, key) for key in keys}
+
+    async def _replay(self, asked: Mapping[str, Any]) -> dict[str, int]:
+        """The rows that wait for the broker afterwards."""
+        replay = self._replay_since
+        if replay is None:
+            raise NoBroker("there is no broker to send anything to: set mqtt.url")
+        await self._pipeline.submit(lambda group: replay(group, asked["since"]))
+        state = await self._facade.state()
+        return {"waiting": state["outbox"]["depth"]}
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return await self._facade.state()

@@ -9,20 +9,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
 from gateway import mqtt, restore
 from gateway.access import Access
 from gateway.admin import Admin
-from gateway.bridge import Bridge
+from gateway.bridge import META_SESSION, Bridge
 from gateway.compactor import Compactor
 from gateway.config import Config
 from gateway.control import Control, socket_path
+from gateway.core import alerts
+from gateway.core.acks import Acks
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
-from gateway.core.facts import OutboxPut
-from gateway.core.group import Rules
+from gateway.core.facts import MetaSet, OutboxPut
+from gateway.core.group import Group, Rules
 from gateway.core.live import Live
 from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence, status
@@ -57,6 +60,7 @@ log = logging.getLogger(__name__)
 DATABASE = "gateway.db"
 IDLE_S = 15.0
 FAREWELL_S = 1.0
+META_FULL = "outbox"
 WATCH_S = 5.0
 
 
@@ -83,6 +87,7 @@ class Parts:
     upkeep: Upkeep
     compactor: Compactor
     measures: Measures
+    acks: Acks
     bridge: Bridge | None
 
 
@@ -129,6 +134,7 @@ async def run(
             await _farewell(parts)
             if bridging is not None:
                 await bridging
+            parts.acks.hurry = True
             for task in running:
                 task.cancel()
         await parts.pipeline.finish()
@@ -193,14 +199,29 @@ def build(
         open_door=config.devices.auth == "open",
     )
     requests = Requests(store=store, pipeline=pipeline, orders=orders, clock=clock)
+    acks = Acks(pipeline.post)
+
+    def replay(group: Group, since: int) -> None:
+        acks.reopen(group, since)
+        if bridge is not None:
+            group.after.append(bridge.reopened)
+
     bridge = _bridge(
-        config, upstream, opened, store=store, pipeline=pipeline, requests=requests, clock=clock
+        config,
+        upstream,
+        opened,
+        store=store,
+        pipeline=pipeline,
+        requests=requests,
+        acks=acks,
+        replay=replay,
+        clock=clock,
     )
     facade = Facade(store=store, pipeline=pipeline, orders=orders, hub=hub, window=reception.window)
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
-        ticks=(presence.tick, orders.tick, placing.tick),
+        ticks=(presence.tick, orders.tick, placing.tick, acks.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
     )
     presence.restore(list(registry.devices.values()), clock())
@@ -222,7 +243,13 @@ def build(
         reception=reception,
         revisions=revisions,
         facade=facade,
-        admin=Admin(pipeline=pipeline, links=links, orders=orders, facade=facade),
+        admin=Admin(
+            pipeline=pipeline,
+            links=links,
+            orders=orders,
+            facade=facade,
+            replay=None if bridge is None else replay,
+        ),
         upkeep=upkeep,
         compactor=Compactor(
             disk=store,
@@ -233,6 +260,7 @@ def build(
             held=upkeep.size,
         ),
         measures=measures,
+        acks=acks,
         bridge=bridge,
     )
     _measure(parts)
@@ -306,6 +334,8 @@ def _bridge(
     store: SqliteStore,
     pipeline: Pipeline,
     requests: Requests,
+    acks: Acks,
+    replay: Callable[[Group, int], None],
     clock: Callable[[], Now],
 ) -> Bridge | None:
     if upstream is None:
@@ -317,18 +347,30 @@ def _bridge(
             if device.since and not device.removed:
                 yield upstream.status(0, device.since, status(device))
 
+    def alert(state: str) -> None:
+        pipeline.change(partial(_tell_outbox, gateway=config.gateway.id, state=state))
+
     return Bridge(
         config=config.mqtt,
         upstream=upstream,
         epoch=opened.meta["log_epoch"],
         outbox=store,
         commands=requests,
-        post=pipeline.post,
+        post=acks.post,
         number=lambda: registry.number("outbox"),
         statuses=statuses,
+        reopen=lambda since: pipeline.change(lambda group: replay(group, since)),
+        alert=alert,
         clock=clock,
         connect=mqtt.connect,
+        session=opened.meta.get(META_SESSION),
+        full=opened.meta.get(META_FULL) == "full",
     )
+
+
+def _tell_outbox(group: Group, *, gateway: str, state: str) -> None:
+    group.add(MetaSet(META_FULL, state))
+    alerts.tell(group, gateway=gateway, name="outbox", state=state)
 
 
 def _measure(parts: Parts) -> None:

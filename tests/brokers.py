@@ -235,6 +235,9 @@ class ScriptedBroker:
         """Outbox ids in the order in which they came."""
         return [message.id for message in self.published if message.id is not None]
 
+    def remember(self, message: Published) -> None:
+        self.published.append(message)
+
     def on(self, topic: str) -> list[Published]:
         return [message for message in self.published if message.topic == topic]
 
@@ -344,7 +347,7 @@ class _Peer:
             dup=bool(flags & 8),
             properties=properties,
         )
-        self.broker.published.append(message)
+        self.broker.remember(message)
         if qos:
             self._in_flight.add(mid)
             most = self.broker.most_in_flight

@@ -414,8 +414,9 @@ async def test_a_full_outbox_gives_up_the_oldest_rows(caplog: pytest.LogCaptureF
     rows = site.alerts(15, size=100_000)
     async with site.running():
         await until(lambda: site.bridge.stats.dropped)
-    assert set(site.outbox.dead.values()) == {Reply.QUOTA}
-    assert list(site.outbox.dead) == rows[: site.bridge.stats.dropped]
+    assert site.outbox.dropped == rows[: site.bridge.stats.dropped]
+    assert site.outbox.dead == {}
+    assert site.told == ["full"]
     kept = sum(len(row.payload) for row in site.outbox.rows.values())
     assert 0.85 * 2**20 < kept <= 0.95 * 2**20
     assert "outbox is full" in caplog.text
@@ -429,5 +430,6 @@ async def test_a_full_outbox_may_refuse_new_rows_instead() -> None:
         await until(lambda: not site.bridge.accepting)
     site.bridge.rejected(2)
     assert site.bridge.stats.rejected == 2
-    assert site.outbox.dead == {}
+    assert site.outbox.dropped == []
+    assert site.told == ["full"]
     assert site.bridge.stats.depth == 15

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gateway.bridge import Accepted, Bridge, Declined
 from gateway.core.backoff import Backoff
 from gateway.core.clock import Now
-from gateway.core.facts import Fact, OutboxDone, OutboxPut, OutboxRefused
+from gateway.core.facts import Fact, OutboxDone, OutboxDropped, OutboxPut, OutboxRefused
 from gateway.core.topics import Topics, Upstream
 from gateway.errors import StoreError
 from gateway.mqtt import connect
@@ -42,6 +42,7 @@ class Held:
     depth: int
     bytes: int
     oldest: int | None
+    acked: int | None = None
 
 
 class MemoryOutbox:
@@ -52,8 +53,10 @@ class MemoryOutbox:
         self.done: list[int] = []
         self.refused: list[OutboxRefused] = []
         self.dead: dict[int, int] = {}
+        self.dropped: list[int] = []
         self.handed_out = 0
         self.broken = False
+        self.acked: int | None = None
         self._last = 0
 
     def number(self) -> int:
@@ -75,6 +78,11 @@ class MemoryOutbox:
                 if dead:
                     self.dead[number] = code
                     self.rows.pop(number, None)
+            case OutboxDropped(until):
+                gone = [number for number in self.rows if number <= until]
+                self.dropped += gone
+                for number in gone:
+                    del self.rows[number]
 
     async def outbox_after(
         self, after: int, limit: int, *, until: int | None = None
@@ -90,9 +98,11 @@ class MemoryOutbox:
 
     async def outbox_stats(self) -> Held:
         await asyncio.sleep(0)
+        if self.broken:
+            raise StoreError("the disk is away")
         size = sum(len(row.payload) for row in self.rows.values())
         oldest = min((row.t for row in self.rows.values()), default=None)
-        return Held(len(self.rows), size, oldest)
+        return Held(len(self.rows), size, oldest, self.acked)
 
 
 @dataclass
@@ -125,12 +135,17 @@ class MemoryCommands:
 class Site:
     """One gateway's upstream side. `skew` moves its Unix clock (ms)."""
 
-    def __init__(self, url: str, **changes: Any) -> None:
+    def __init__(
+        self, url: str, *, session: str | None = None, full: bool = False, **changes: Any
+    ) -> None:
         self.outbox = MemoryOutbox()
+        self.facts: list[Fact] = []
         self.commands = MemoryCommands()
         self.commands.gate.set()
         self.statuses: list[OutboxPut] = []
         self.skew = 0
+        self.reopened: list[int] = []
+        self.told: list[str] = []
         self.bridge = Bridge(
             config=Config(url, **changes),
             upstream=UP,
@@ -140,15 +155,20 @@ class Site:
             post=self._post,
             number=self.outbox.number,
             statuses=lambda: self.statuses,
+            reopen=self.reopened.append,
+            alert=self.told.append,
             clock=self.now,
             connect=connect,
             backoff=Backoff(lambda: 0.0, first=0.02, most=0.2),
+            session=session,
+            full=full,
         )
 
     def now(self) -> Now:
         return Now(time.time_ns() + self.skew * 1_000_000, time.monotonic_ns())
 
     def _post(self, fact: Fact) -> None:
+        self.facts.append(fact)
         self.outbox.post(fact)
         if isinstance(fact, OutboxPut):
             self.bridge.wake()

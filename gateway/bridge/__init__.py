@@ -7,13 +7,14 @@ troubles never touch the taking in of readings, and memory stays flat whatever w
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from gateway.bridge.ground import Accepted, Commands, Declined, Ground, Held, Outbox, Stats
+from gateway.bridge.level import Level
 from gateway.bridge.pump import Pump
+from gateway.bridge.session import META_SESSION, Session
 from gateway.core.backoff import Backoff
 from gateway.core.broker import (
     BrokerError,
@@ -23,23 +24,19 @@ from gateway.core.broker import (
     Link,
     MqttConfig,
     Outgoing,
-    Reply,
     parse_url,
 )
 from gateway.core.clock import Now
-from gateway.core.facts import Fact, OutboxPut, OutboxRefused
-from gateway.core.outbox import Mix, Refusals, admits, seconds_to_full, to_drop
+from gateway.core.facts import Fact, OutboxPut
+from gateway.core.outbox import Mix, Refusals
 from gateway.core.topics import OFFLINE, Upstream
-from gateway.errors import StoreError
 
-__all__ = ["Accepted", "Bridge", "Commands", "Declined", "Held", "Outbox", "Stats"]
+__all__ = ["META_SESSION", "Accepted", "Bridge", "Commands", "Declined", "Held", "Outbox", "Stats"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 WATCH_S = 5.0
-DROP_PAGE = 500
-MB = 1024 * 1024
 
 
 class Bridge:
@@ -60,19 +57,26 @@ class Bridge:
         post: Callable[[Fact], None],
         number: Callable[[], int],
         statuses: Callable[[], Iterable[OutboxPut]],
+        reopen: Callable[[int], None],
+        alert: Callable[[str], None],
         clock: Callable[[], Now],
         connect: Connect,
         backoff: Backoff | None = None,
+        session: str | None = None,
+        full: bool = False,
     ) -> None:
-        """`number` gives out outbox row numbers. Raises ConfigError for an unusable URL."""
+        """`number` gives out outbox row numbers; `reopen` opens what was acknowledged since a
+        time (Unix ms) and calls `reopened` when that is durable; `alert` tells that the outbox is
+        full or ok. session, full: what the last run left (`MetaSet`).
+
+        Raises ConfigError for an unusable URL.
+        """
         self.stats = Stats()
         self._connect = connect
         self._backoff = backoff or Backoff(random.random)
         self._stopping = asyncio.Event()
         self._pump: Pump | None = None
         self._complaint = ""
-        self._sizes: deque[tuple[float, int]] = deque(maxlen=60)
-        self._most = config.outbox_max_mb * MB
         self._settings = _connecting(config, upstream)
         self._ground = Ground(
             config=config,
@@ -83,15 +87,26 @@ class Bridge:
             post=post,
             number=number,
             statuses=statuses,
+            reopen=reopen,
+            alert=alert,
             clock=clock,
             stats=self.stats,
             mix=Mix(config.backlog_share),
             refusals=Refusals(config.dead_letter_after),
         )
+        self._level = Level(self._ground, full=full)
+        name = f"{self._settings.address} {self._settings.client_id}"
+        self._session = Session(self._ground, name=name, known=session)
 
     def wake(self) -> None:
         if self._pump is not None:
             self._pump.wake()
+
+    def reopened(self) -> None:
+        """Rows that were settled are open again, durably."""
+        self._ground.reopened()
+        if self._pump is not None:
+            self._pump.rewind()
 
     def stop(self) -> None:
         """Make `run` say goodbye and return, within three seconds."""
@@ -101,13 +116,10 @@ class Bridge:
 
     @property
     def accepting(self) -> bool:
-        policy = self._ground.config.outbox_full
-        return admits(policy, held=self.stats.held_bytes, most=self._most)
+        return self._level.accepting
 
     def rejected(self, rows: int) -> None:
         """Rows were not put because the outbox is full."""
-        if self.stats.rejected == 0:
-            log.error("MQTT: the outbox is full (%d bytes); new messages are lost", self._most)
         self.stats.rejected += rows
 
     async def run(self) -> None:
@@ -139,8 +151,10 @@ class Bridge:
             return None
         self._connected()
         try:
+            await self._session.begin(present=link.session_present)
             await self._serve(link, pump)
         finally:
+            self._session.ended()
             self.stats.connected = False
             link.abort()
         return pump.ended if not self._stopping.is_set() else None
@@ -188,39 +202,9 @@ class Bridge:
     # -- the outbox -------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Know how full the outbox is, and make room if that is the policy."""
         while not self._stopping.is_set():
-            try:
-                await self._measure()
-                if self._ground.config.outbox_full == "drop_oldest":
-                    await self._make_room()
-            except StoreError as error:
-                log.warning("MQTT: the outbox cannot be measured: %s", error)
+            await self._level.look()
             await self._pause(WATCH_S)
-
-    async def _measure(self) -> None:
-        held = await self._ground.outbox.outbox_stats()
-        stats = self.stats
-        stats.depth, stats.held_bytes, stats.oldest = held.depth, held.bytes, held.oldest
-        self._sizes.append((self._ground.seconds, held.bytes))
-        stats.full_in = seconds_to_full(self._sizes, self._most)
-
-    async def _make_room(self) -> None:
-        """Give up the oldest rows, down to 95 % of the cap; they are kept aside as dead."""
-        held, after, dropped = self.stats.held_bytes, 0, 0
-        goal = self._most - self._most // 20 if held > self._most else held
-        while held > goal:
-            page = await self._ground.outbox.outbox_after(after, DROP_PAGE)
-            drop = to_drop(page, held=held, most=goal)
-            if not drop:
-                break
-            for number in drop:
-                self._ground.post(OutboxRefused(code=Reply.QUOTA, dead=True, id=number))
-            held -= sum(len(row.payload) for row in page[: len(drop)])
-            after, dropped = drop[-1], dropped + len(drop)
-        if dropped:
-            self.stats.dropped += dropped
-            log.error("MQTT: the outbox is full; the oldest %d messages are given up", dropped)
 
 
 def _connecting(config: MqttConfig, upstream: Upstream) -> Connecting:

@@ -6,13 +6,15 @@ from typing import Any, Protocol
 
 from gateway.core.broker import MqttConfig
 from gateway.core.clock import Now
-from gateway.core.facts import Fact, OutboxPut
+from gateway.core.facts import Fact, OutboxDropped, OutboxPut
 from gateway.core.outbox import Mix, Newest, Recent, Refusals, Suspects
 from gateway.core.topics import Upstream
 
 
 class Held(Protocol):
-    """Rows neither acknowledged nor dead: how many, bytes of payload, oldest time (Unix ms)."""
+    """Rows neither acknowledged nor dead: how many, bytes of payload, oldest time (Unix ms).
+
+    `acked`: when the newest acknowledgement was made durable."""
 
     @property
     def depth(self) -> int: ...
@@ -20,6 +22,8 @@ class Held(Protocol):
     def bytes(self) -> int: ...
     @property
     def oldest(self) -> int | None: ...
+    @property
+    def acked(self) -> int | None: ...
 
 
 class Outbox(Protocol):
@@ -100,7 +104,10 @@ class Stats:
 class Ground:
     """What outlives one connection. `number` gives out outbox row numbers, `post` a fact that
     rides with the next commit, `statuses` the retained rows to publish afresh (their numbers do
-    not matter)."""
+    not matter). `reopen`: let what was acknowledged since (Unix ms) be sent again; `alert`: tell
+    that the outbox is full or ok.
+
+    dropped: rows up to this number are given up, their commit may still be under way."""
 
     config: MqttConfig
     upstream: Upstream
@@ -110,6 +117,8 @@ class Ground:
     post: Callable[[Fact], None]
     number: Callable[[], int]
     statuses: Callable[[], Iterable[OutboxPut]]
+    reopen: Callable[[int], None]
+    alert: Callable[[str], None]
     clock: Callable[[], Now]
     stats: Stats
     mix: Mix
@@ -117,6 +126,17 @@ class Ground:
     suspects: Suspects = field(default_factory=Suspects)
     recent: Recent = field(default_factory=Recent)
     newest: Newest = field(default_factory=Newest)
+    dropped: int = 0
+
+    def drop(self, *, until: int) -> None:
+        """Give up the oldest rows."""
+        self.dropped = until
+        self.post(OutboxDropped(until))
+
+    def reopened(self) -> None:
+        """What was settled may be open again."""
+        self.recent = Recent()
+        self.dropped = 0
 
     @property
     def seconds(self) -> float:

@@ -49,10 +49,12 @@ class Pump:
         self._again: deque[OutboxPut] = deque()
         self._paused_until = 0.0
         self._pauses = 0
-        boundary = ground.number()  # no row has this number: older rows are backlog
-        self._backlog = Feed(ground.outbox, after=0, until=boundary)
-        self._live = Feed(ground.outbox, after=boundary)
-        self._boundary = boundary
+        self._boundary = ground.number()  # no row has this number: older rows are backlog
+        self._backlog, self._live = self._feeds(self._boundary)
+
+    def _feeds(self, boundary: int) -> tuple[Feed, Feed]:
+        outbox = self._ground.outbox
+        return Feed(outbox, after=0, until=boundary), Feed(outbox, after=boundary)
 
     # -- what the link reports --------------------------------------------------------------
 
@@ -131,6 +133,13 @@ class Pump:
         self._live.stir()
         self._stir.set()
 
+    def rewind(self) -> None:
+        """Old rows may be open again: everything that is open now is backlog."""
+        self._again.clear()
+        self._ground.refusals.forget_times()
+        self._backlog, self._live = self._feeds(self._ground.number())
+        self._stir.set()
+
     def stop(self) -> None:
         self._stopping = True
         self._stir.set()
@@ -205,10 +214,11 @@ class Pump:
         return await self._from_feeds()
 
     async def _from_feeds(self) -> OutboxPut | None:
-        old, new = await self._backlog.peek(), await self._live.peek()
+        backlog, live = self._backlog, self._live  # a rewind during the reading puts others there
+        old, new = await backlog.peek(), await live.peek()
         if old is not None and (new is None or self._ground.mix.backlog_next()):
-            return self._backlog.take()
-        return self._live.take() if new is not None else None
+            return backlog.take()
+        return live.take() if new is not None else None
 
     async def _rest(self) -> None:
         """Wait until something happens, or until a refused row may be tried again."""
@@ -236,7 +246,7 @@ class Pump:
     def _send(self, link: Link, row: OutboxPut) -> None:
         """Send a row, unless nobody needs it any more."""
         ground, now = self._ground, self._ground.clock().ms
-        if row.id in ground.recent:
+        if row.id in ground.recent or row.id <= ground.dropped or self._flying(row.id):
             return
         if row.expires is not None and row.expires <= now:
             ground.stats.expired += 1
@@ -247,13 +257,19 @@ class Pump:
         else:
             self._publish(link, row, now)
 
+    def _flying(self, number: int) -> bool:
+        return any(row is not None and row.id == number for row in self._in_flight.values())
+
     def _skip(self, row: OutboxPut, now: int) -> None:
         self._settle(row)
         self._ground.post(OutboxDone(done=now, id=row.id))
 
     def _publish(self, link: Link, row: OutboxPut, now: int) -> None:
+        if self._ground.newest.behind(row):
+            row = row._replace(backfill=True)
+        letter = self._letters.row(row, now)
         try:
-            mid = link.publish(self._letters.row(row, now))
+            mid = link.publish(letter)
         except Unsendable as error:
             self._count_refusal(error.code)
             self._bury(row, error.code, str(error))
@@ -261,7 +277,7 @@ class Pump:
             return  # the row is still on disk; `closed` has been called, or is about to be
         else:
             self._in_flight[mid] = row
-            self._ground.newest.sent(row)
+            self._ground.newest.sent(row, live=letter.topic == row.topic)
             self._ground.stats.sent += 1
             self._ground.stats.in_flight = len(self._in_flight)
 

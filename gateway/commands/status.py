@@ -88,8 +88,7 @@ def _store(conn: sqlite3.Connection, path: Path) -> dict[str, Any]:
 
 def _outbox(conn: sqlite3.Connection) -> dict[str, Any]:
     depth, size, oldest = conn.execute(
-        """SELECT count(*), coalesce(sum(size), 0), min(t) FROM outbox
-        WHERE done IS NULL AND dead = 0"""
+        "SELECT count(*), coalesce(sum(size), 0), min(t) FROM outbox_open"
     ).fetchone()
     (dead,) = conn.execute("SELECT count(*) FROM outbox WHERE dead = 1").fetchone()
     return {"depth": depth, "bytes": size, "oldest": oldest, "dead": dead}

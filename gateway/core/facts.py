@@ -231,6 +231,8 @@ class OutboxPut(NamedTuple):
 
 
 class OutboxDone(NamedTuple):
+    """The broker has the message, or nobody needs it any more."""
+
     done: int
     id: int
 
@@ -241,6 +243,22 @@ class OutboxRefused(NamedTuple):
     code: int
     dead: bool
     id: int
+
+
+class OutboxReopened(NamedTuple):
+    """The broker lost what it acknowledged from `since` to `until`: it is sent again as backfill.
+
+    Live state, and what has expired by `until`, is not.
+    """
+
+    since: int
+    until: int
+
+
+class OutboxDropped(NamedTuple):
+    """The outbox is full: the open rows up to this number are deleted, and counted as dropped."""
+
+    until: int
 
 
 class CommandPut(NamedTuple):
@@ -280,5 +298,6 @@ Fact = (
     | StreamOpened | StreamMoved | StreamForgotten | BootSeen | SchemaLearned
     | SeriesLearned | SeriesLatest | JournalRow | Loss | Rejection | Dropped
     | RevisionDone | RevisionDue | SummaryMade | EventLogged
-    | OutboxPut | OutboxDone | OutboxRefused | CommandPut | CommandMoved | MetaSet
+    | OutboxPut | OutboxDone | OutboxRefused | OutboxReopened | OutboxDropped
+    | CommandPut | CommandMoved | MetaSet
 )  # fmt: skip

@@ -20,6 +20,8 @@ from gateway.core.summary import dump, payload
 from gateway.core.topics import Upstream
 from gateway.core.windows import Windows
 
+MS_PER_DAY = 86_400_000
+
 
 class Folding(NamedTuple):
     """Readings to fold once they are durable; t is int64 ns UTC or None if unknown."""
@@ -191,6 +193,8 @@ class Group:
             self.add(build(self.registry.number("outbox"), self.now.ms, *content))
         else:
             self.turned_away += 1
+            day = self.now.ms // MS_PER_DAY
+            self.add(f.Dropped(day, "outbox_full", "messages", 1, self.now.ms, self.now.ms))
 
     def summaries(self, made: Iterable[f.SummaryMade]) -> None:
         """Store and publish summaries, closed or revised."""

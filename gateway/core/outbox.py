@@ -137,9 +137,11 @@ class Recent:
 
 @dataclass(slots=True)
 class Newest:
-    """The newest row per retained topic: an older one must not overwrite it."""
+    """The newest row per topic: an older one must neither overwrite what is retained, nor be
+    shown to live consumers of summaries after it."""
 
     _rows: dict[str, int] = field(default_factory=dict)
+    _live: dict[str, int] = field(default_factory=dict)
 
     def restart(self, topics: Iterable[str], row: int) -> None:
         """A new connection: these topics were published afresh when `row` was the next number."""
@@ -148,9 +150,30 @@ class Newest:
     def outdated(self, put: OutboxPut) -> bool:
         return put.retain and put.id < self._rows.get(put.topic, 0)
 
-    def sent(self, put: OutboxPut) -> None:
+    def behind(self, put: OutboxPut) -> bool:
+        """A summary that was overtaken on its live topic: what comes now is history."""
+        return put.window_ms > 0 and put.id < self._live.get(put.topic, 0)
+
+    def sent(self, put: OutboxPut, *, live: bool) -> None:
+        """live: to the topic itself, not to that of the backfill."""
         if put.retain:
             self._rows[put.topic] = put.id
+        if live and put.window_ms > 0:
+            self._live[put.topic] = put.id
+
+
+@dataclass(slots=True)
+class Fullness:
+    """Full from `most` bytes on, and until a fifth is free again."""
+
+    most: int
+    full: bool = False
+
+    def changed(self, held: int) -> bool:
+        """Take in how many bytes are held; whether that made a difference."""
+        was = self.full
+        self.full = held >= self.most or (was and held > self.most * 4 // 5)
+        return self.full is not was
 
 
 def to_drop(oldest: Sequence[OutboxPut], *, held: int, most: int) -> list[int]:

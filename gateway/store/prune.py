@@ -10,14 +10,8 @@ EVENTS_MOST = 200_000
 EVENTS_KEPT_MS = 24 * 3600 * 1000
 SETTLED_MOST_BYTES = 64 * 2**20
 
-_DONE = (
-    "SELECT coalesce(sum(size), 0) FROM outbox WHERE done IS NOT NULL",
-    "SELECT id, done, size FROM outbox WHERE done IS NOT NULL ORDER BY done LIMIT ?",
-)
-_DEAD = (
-    "SELECT coalesce(sum(size), 0) FROM outbox WHERE dead = 1",
-    "SELECT id, t, size FROM outbox WHERE dead = 1 ORDER BY t LIMIT ?",
-)
+_DELETE_RUN = """DELETE FROM outbox WHERE id BETWEEN ? AND ? AND dead = 0
+    AND id NOT IN (SELECT id FROM outbox_open)"""
 
 
 def prune(conn: sqlite3.Connection, now_ms: int, replay_ms: int) -> int:
@@ -41,12 +35,31 @@ def _prune_outbox(conn: sqlite3.Connection, before_ms: int) -> int:
     """Settled rows from the oldest end: those that were settled before `before_ms`, and those
     beyond the bytes that may be kept."""
     (newest,) = conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()
+    return _prune_done(conn, before_ms, newest) + _prune_dead(conn, before_ms, newest)
+
+
+def _prune_done(conn: sqlite3.Connection, before_ms: int, newest: int) -> int:
+    """Whole runs of acknowledged rows; one that was opened again since keeps those."""
+    (held,) = conn.execute("SELECT coalesce(sum(bytes), 0) FROM outbox_done").fetchone()
+    deleted = 0
+    oldest = conn.execute("SELECT id, first, last, done, bytes FROM outbox_done ORDER BY id")
+    for run, first, last, done, size in oldest.fetchmany(BATCH):
+        if deleted >= BATCH or not (done < before_ms or held > SETTLED_MOST_BYTES):
+            break
+        if last < newest:
+            deleted += conn.execute(_DELETE_RUN, (first, last)).rowcount
+            conn.execute("DELETE FROM outbox_done WHERE id = ?", (run,))
+            held -= size
+    return deleted
+
+
+def _prune_dead(conn: sqlite3.Connection, before_ms: int, newest: int) -> int:
+    (held,) = conn.execute("SELECT coalesce(sum(size), 0) FROM outbox WHERE dead = 1").fetchone()
     numbers: list[tuple[int]] = []
-    for total, oldest in (_DONE, _DEAD):
-        (held,) = conn.execute(total).fetchone()
-        for number, at, size in conn.execute(oldest, (BATCH,)).fetchall():
-            if number != newest and (at < before_ms or held > SETTLED_MOST_BYTES):
-                numbers.append((number,))
-                held -= size
+    oldest = "SELECT id, t, size FROM outbox WHERE dead = 1 ORDER BY t LIMIT ?"
+    for number, at, size in conn.execute(oldest, (BATCH,)).fetchall():
+        if number != newest and (at < before_ms or held > SETTLED_MOST_BYTES):
+            numbers.append((number,))
+            held -= size
     conn.executemany("DELETE FROM outbox WHERE id = ?", numbers)
     return len(numbers)

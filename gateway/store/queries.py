@@ -14,9 +14,8 @@ from gateway.store.rows import CommandRow, OutboxStats, SummaryPage, SummaryRow
 LAST = 2**63 - 1
 
 _EVENT = "SELECT id, t, kind, device, metric, window, payload FROM event"
-_OUTBOX = """SELECT id, t, topic, payload, retain, ends, window_ms, backfill, expires, replaces,
-    properties FROM outbox"""
-_OPEN = "done IS NULL AND dead = 0"
+_OUTBOX = """SELECT id, outbox.t, topic, payload, retain, ends, window_ms, backfill, expires,
+    replaces, properties FROM outbox_open CROSS JOIN outbox USING (id)"""
 _LOSS = "SELECT id, device, epoch, first, last, reason, readings, t FROM loss"
 _REJECTED = "SELECT id, device, epoch, seq, code, reason, t, body FROM rejected"
 COMMAND = """SELECT n, device, seq, op, args, flags, expires, state, origin, dedupe, created,
@@ -75,18 +74,16 @@ def _put(row: Sequence[object]) -> OutboxPut:
 
 
 def outbox_after(conn: Reader, after: int, limit: int, until: int | None) -> list[OutboxPut]:
-    sql = f"{_OUTBOX} INDEXED BY outbox_open WHERE {_OPEN} AND id > ? AND id <= ?"
-    rows = conn.execute(
-        f"{sql} ORDER BY id LIMIT ?", (after, LAST if until is None else until, limit)
-    )
+    values = (after, LAST if until is None else until, limit)
+    rows = conn.execute(f"{_OUTBOX} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", values)
     return [_put(row) for row in rows]
 
 
 def outbox_stats(conn: Reader) -> OutboxStats:
-    sql = f"""SELECT count(*), coalesce(sum(size), 0),
-        (SELECT t FROM outbox INDEXED BY outbox_open WHERE {_OPEN} ORDER BY id LIMIT 1),
-        (SELECT count(*) FROM outbox INDEXED BY outbox_dead WHERE dead = 1)
-        FROM outbox INDEXED BY outbox_open WHERE {_OPEN}"""  # noqa: S608 - fixed text
+    sql = """SELECT count(*), coalesce(sum(size), 0),
+        (SELECT t FROM outbox_open ORDER BY id LIMIT 1),
+        (SELECT count(*) FROM outbox INDEXED BY outbox_dead WHERE dead = 1),
+        (SELECT done FROM outbox_done ORDER BY id DESC LIMIT 1) FROM outbox_open"""
     return OutboxStats(*conn.execute(sql).fetchone())
 
 

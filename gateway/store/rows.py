@@ -97,12 +97,14 @@ class SummaryPage(NamedTuple):
 
 class OutboxStats(NamedTuple):
     """Rows neither acknowledged nor dead: how many, bytes of payload, and when the oldest was put
-    (Unix ms; None if there is none). `dead`: rows that were given up."""
+    (Unix ms; None if there is none). `dead`: rows that were given up. `acked`: the time of the
+    newest acknowledgement that is still known."""
 
     depth: int
     bytes: int
     oldest: int | None
     dead: int
+    acked: int | None
 
 
 class Tally(NamedTuple):

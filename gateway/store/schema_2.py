@@ -1,5 +1,8 @@
 """The SQL of the second schema: readings in chunks, what was dropped, summaries by time.
 
+What the broker has acknowledged is kept as runs of row numbers: the rows themselves are written
+once, so that an acknowledgement dirties two small pages whatever the messages weigh.
+
 A new summary stands beside those of the same moment, so that the end of a window dirties a page
 or two whatever the number of series, and the oldest summaries leave whole pages behind.
 """
@@ -61,3 +64,25 @@ READINGS = (
         FROM journal,
             json_each(gateway_readings(journal.header, journal.body, journal.crc)) AS r""",
 )
+
+OUTBOX = (
+    "DROP INDEX outbox_open",
+    "DROP INDEX outbox_state",
+    "DROP INDEX outbox_done",
+    # What is still to be sent. `state`: the topic of a row that a newer one replaces.
+    """CREATE TABLE outbox_open (
+        id INTEGER PRIMARY KEY REFERENCES outbox(id), t INTEGER NOT NULL, size INTEGER NOT NULL,
+        state TEXT)""",
+    "CREATE INDEX outbox_state ON outbox_open (state, id) WHERE state IS NOT NULL",
+    # Rows `first` … `last` were acknowledged, all of them, at `done`.
+    """CREATE TABLE outbox_done (
+        id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL,
+        done INTEGER NOT NULL, bytes INTEGER NOT NULL)""",
+    """INSERT INTO outbox_open SELECT id, t, size, CASE WHEN replaces THEN topic END FROM outbox
+        WHERE done IS NULL AND dead = 0""",
+    """INSERT INTO outbox_done (first, last, done, bytes) SELECT id, id, done, size FROM outbox
+        WHERE done IS NOT NULL ORDER BY done""",
+    "ALTER TABLE outbox DROP COLUMN done",
+)
+
+SECOND = (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS, *OUTBOX)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gateway.core import facts as f
+from gateway.store import outbox
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -62,9 +63,12 @@ ORDER: dict[type, str] = {
     f.OutboxPut: """INSERT INTO outbox (id, t, topic, payload, retain, ends, window_ms, backfill,
         expires, replaces, properties, size)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, length(?4))""",
-    f.OutboxDone: "UPDATE outbox SET done = ? WHERE id = ?",
+    f.OutboxDone: """INSERT INTO outbox_done (first, last, done, bytes)
+        SELECT ?1, ?2, ?3, sum(size) FROM outbox_open WHERE id BETWEEN ?1 AND ?2 GROUP BY ?3""",
     f.OutboxRefused: """UPDATE outbox SET attempts = attempts + 1, code = ?, dead = ?
         WHERE id = ?""",
+    f.OutboxReopened: outbox.FORGET,
+    f.OutboxDropped: outbox.COUNT,
     f.CommandPut: """INSERT INTO command (n, device, seq, op, args, flags, expires, state, origin,
         dedupe, created, updated)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)""",
@@ -73,9 +77,6 @@ ORDER: dict[type, str] = {
     f.MetaSet: """INSERT INTO meta (key, value) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET value = ?2""",
 }
-
-_SUPERSEDE = """DELETE FROM outbox WHERE topic = ? AND id < ? AND done IS NULL AND dead = 0
-    AND replaces = 1"""
 
 _NEWEST = """INSERT INTO newest (series, window, t0) VALUES (?, ?, ?)
     ON CONFLICT (series, window) DO UPDATE SET t0 = excluded.t0 WHERE excluded.t0 > t0"""
@@ -118,10 +119,6 @@ def _within_int64(rows: Sequence[f.SeriesLatest]) -> list[f.SeriesLatest]:
     ]
 
 
-def _superseding(rows: Sequence[f.OutboxPut]) -> list[tuple[str, int]]:
-    return [(row.topic, row.id) for row in rows if row.replaces]
-
-
 def _places(rows: Sequence[f.SummaryMade]) -> list[tuple[int, str, int]]:
     newest = {(row.series, row.window): row.t0 for row in sorted(rows, key=lambda row: row.t0)}
     return [(*key, t0) for key, t0 in newest.items()]
@@ -131,9 +128,12 @@ def _once(_: Sequence[Any]) -> list[tuple[()]]:
     return [()]
 
 
-_PREPARED: dict[type, Callable[[Any], Sequence[Any]]] = {f.SeriesLatest: _within_int64}
+_PREPARED: dict[type, Callable[[Any], Sequence[Any]]] = {
+    f.SeriesLatest: _within_int64,
+    f.OutboxDone: outbox.runs,
+}
 _AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
     f.JournalRow: ((_SPANS, _once),),
     f.SummaryMade: ((_NEWEST, _places),),
-    f.OutboxPut: ((_SUPERSEDE, _superseding),),
+    **outbox.AFTER,
 }

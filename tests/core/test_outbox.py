@@ -4,6 +4,7 @@ from gateway.core.facts import OutboxPut
 from gateway.core.outbox import (
     MOST_DEFERRED,
     REMEMBERED,
+    Fullness,
     Mix,
     Newest,
     Recent,
@@ -98,16 +99,28 @@ def test_recent_rows_are_bounded() -> None:
 
 def test_an_older_retained_row_is_outdated() -> None:
     newest = Newest()
-    newest.sent(row(5, retain=True))
+    newest.sent(row(5, retain=True), live=True)
     assert newest.outdated(row(4, retain=True))
     assert not newest.outdated(row(5, retain=True))
     assert not newest.outdated(row(4, topic="other", retain=True))
     assert not newest.outdated(row(4))
 
 
+def test_a_summary_that_was_overtaken_is_history() -> None:
+    newest, summary = Newest(), row(5)._replace(window_ms=10)
+    newest.sent(summary, live=True)
+    newest.restart([], 99)
+    assert newest.behind(summary._replace(id=4))
+    assert not newest.behind(summary)
+    assert not newest.behind(summary._replace(id=4, topic="other"))
+    assert not newest.behind(row(4))
+    newest.sent(summary._replace(id=50), live=False)
+    assert not newest.behind(summary._replace(id=6))
+
+
 def test_topics_published_afresh_outdate_the_backlog() -> None:
     newest = Newest()
-    newest.sent(row(50, topic="old", retain=True))
+    newest.sent(row(50, topic="old", retain=True), live=True)
     newest.restart(["t"], 10)
     assert newest.outdated(row(9, retain=True))
     assert not newest.outdated(row(11, retain=True))
@@ -120,6 +133,19 @@ def test_the_oldest_rows_are_dropped_until_it_fits() -> None:
     assert to_drop(rows, held=500, most=499) == [1]
     assert to_drop(rows, held=500, most=250) == [1, 2, 3]
     assert to_drop(rows, held=5000, most=0) == [1, 2, 3, 4, 5]
+
+
+def test_a_full_outbox_is_full_until_a_fifth_is_free() -> None:
+    fullness = Fullness(100)
+    assert [fullness.changed(held) for held in (0, 99, 100, 300, 81, 80, 99, 100)] == [
+        False, False, True, False, False, True, False, True,
+    ]  # fmt: skip
+    assert fullness.full
+
+
+def test_what_was_full_before_a_restart_is_full_until_then_too() -> None:
+    assert not Fullness(100, full=True).changed(90)
+    assert Fullness(100, full=True).changed(10)
 
 
 def test_new_rows_are_refused_only_if_that_is_the_policy() -> None:

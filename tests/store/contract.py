@@ -236,7 +236,7 @@ class StoreContract:
         assert await store.outbox_after(0, 10) == [rows[1], *rows[3:]]
         assert await store.outbox_after(2, 10, until=4) == [rows[3]]
         assert await store.outbox_oldest(1) == [rows[1]]
-        assert await store.outbox_stats() == OutboxStats(3, 21, NOW, 1)
+        assert await store.outbox_stats() == OutboxStats(3, 21, NOW, 1, NOW)
         assert (await reopened()).highest["outbox"] == 5
 
     async def test_live_state_supersedes_what_was_not_sent(self, store: Store) -> None:
@@ -245,6 +245,41 @@ class StoreContract:
         await store.commit([f.OutboxDone(NOW, 3)])
         await store.commit([put(5, **state), put(6, **state), put(7, replaces=True)])
         assert [row.id for row in await store.outbox_after(0, 10)] == [1, 4, 6, 7]
+
+    async def test_what_was_acknowledged_is_opened_again_as_backfill(
+        self, store: Store, reopened: Any
+    ) -> None:
+        summary: dict[str, Any] = {"window_ms": 10, "ends": NOW}
+        rows = [put(1), put(2, **summary), put(3, expires=NOW + 9), put(4, replaces=True), put(5)]
+        await store.commit([*rows, put(6, expires=NOW + 10_000)])
+        for number in range(1, 7):
+            await store.commit([f.OutboxDone(NOW + number, number)])
+        assert (await store.outbox_stats()).acked == NOW + 6
+        await store.commit([f.OutboxReopened(NOW + 2, NOW + 10)])
+        again = [rows[1]._replace(backfill=True), rows[4], put(6, expires=NOW + 10_000)]
+        assert await store.outbox_after(0, 10) == again
+        await store.commit([f.OutboxDone(NOW + 20, number) for number in (2, 5, 6)])
+        assert await store.outbox_after(0, 10) == []
+        await store.commit([f.OutboxReopened(NOW + 20, NOW + 30)])
+        assert await store.outbox_after(0, 10) == again
+        assert (await reopened()).highest["outbox"] == 6
+
+    async def test_what_is_open_again_is_not_pruned(self, store: Store) -> None:
+        await store.commit([put(i) for i in range(1, 5)])
+        await store.commit([f.OutboxDone(NOW, i) for i in range(1, 5)])
+        await store.commit([f.OutboxReopened(NOW, NOW), put(5)])
+        assert await pruned(store, NOW + HOUR) == 0
+        assert [one.id for one in await store.outbox_after(0, 10)] == [1, 2, 3, 4, 5]
+
+    async def test_a_full_outbox_drops_its_oldest_rows(self, store: Store, reopened: Any) -> None:
+        await store.commit([put(i) for i in range(1, 8)])
+        await store.commit([f.OutboxDone(NOW, 2), f.OutboxRefused(135, True, 3)])
+        await store.commit([f.OutboxDone(NOW, 4), f.OutboxDropped(5)])
+        assert [one.id for one in await store.outbox_after(0, 10)] == [6, 7]
+        assert (await store.outbox_stats())[:2] == (2, 14)
+        await store.commit([f.OutboxDropped(99)])
+        assert [one.id for one in await store.outbox_after(0, 10)] == [7]
+        assert (await reopened()).highest["outbox"] == 7
 
     # -- summaries --------------------------------------------------------------------------
 
@@ -389,7 +424,7 @@ class StoreContract:
 
     async def test_the_outbox_keeps_at_most_64_mib(self, store: Store) -> None:
         await store.commit([put(i, payload=bytes(2**23)) for i in range(1, 11)])
-        await store.commit([f.OutboxDone(NOW, i) for i in range(1, 11)])
+        await store.commit([f.OutboxDone(NOW + i, i) for i in range(1, 11)])
         assert await pruned(store, NOW, replay_ms=HOUR) == 2
 
 
