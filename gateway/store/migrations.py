@@ -13,7 +13,6 @@ from typing import NamedTuple
 from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
-from gateway.store.schema_2 import SECOND
 
 APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
 
