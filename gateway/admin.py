@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gateway.control import Command
@@ -14,17 +15,21 @@ from gateway.errors import CloseCode
 from gateway.facade import Facade
 from gateway.links import Links
 from gateway.pipeline import Pipeline
+from gateway.store.rescue import Rescue
 
 
 class Admin:
     """Changes to devices, and commands; each is durable before it is answered."""
 
-    def __init__(self, *, pipeline: Pipeline, links: Links, orders: Orders, facade: Facade) -> None:
+    def __init__(
+        self, *, pipeline: Pipeline, links: Links, orders: Orders, facade: Facade, rescue: Rescue
+    ) -> None:
         self._pipeline = pipeline
         self._registry: Registry = pipeline.registry
         self._links = links
         self._orders = orders
         self._facade = facade
+        self._rescue = rescue
 
     def commands(self) -> dict[str, Command]:
         """The table of what can be asked."""
@@ -37,6 +42,7 @@ class Admin:
             "command": self._command,
             "command.get": self._command_get,
             "status": self._status,
+            "backup": self._backup,
         }
 
     async def _add(self, asked: Mapping[str, Any]) -> None:
@@ -111,6 +117,10 @@ class Admin:
             raise enrolment.EnrolmentError(f"there is no command {asked['n']}")
         keys = ("n", "dev", "op", "args", "state", "result", "created", "updated")
         return {key: getattr(found, key) for key in keys}
+
+    async def _backup(self, asked: Mapping[str, Any]) -> dict[str, int]:
+        size = await self._rescue.backup(Path(asked["file"]), force=bool(asked["force"]))
+        return {"bytes": size}
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return await self._facade.state()

@@ -13,7 +13,10 @@ import click
 from gateway import __version__
 from gateway.errors import GatewayError
 
-COMMANDS = ("run", "demo", "check", "device", "tail", "query", "export", "status", "command")
+COMMANDS = (
+    "run", "demo", "check", "device", "tail", "query", "export", "status", "command",
+    "backup", "restore", "verify", "salvage",
+)  # fmt: skip
 
 
 class Commands(click.Group):

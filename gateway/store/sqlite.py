@@ -3,24 +3,22 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
 from gateway.core.readings import Batch
-from gateway.errors import StoreUnavailable
+from gateway.errors import StoreCorrupt, StoreUnavailable
 from gateway.store import queries
 from gateway.store.connect import (
     Durability,
     WriterLock,
     open_reader,
-    open_writer,
     translated,
 )
-from gateway.store.migrations import migrate
-from gateway.store.opening import load
 from gateway.store.prune import prune
 from gateway.store.reading import (
     Page,
@@ -31,6 +29,7 @@ from gateway.store.reading import (
     unplaced_page,
 )
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
+from gateway.store.starting import start, suspect
 from gateway.store.statements import write
 
 P = ParamSpec("P")
@@ -57,6 +56,8 @@ class SqliteStore:
         self._readers: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
         self._closed = False
+        self.damaged = asyncio.Event()
+        """Set when damage is met: the next start sets the file aside."""
 
     # -- the writer's thread ----------------------------------------------------------------
 
@@ -70,6 +71,15 @@ class SqliteStore:
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:
         self._refuse_if(closed=self._closed)
         return await self._write(self._commit, lambda conn: prune(conn, now_ms, replay_ms))
+
+    async def change(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Let `change` write in a transaction of its own."""
+        return await self.on_writer(lambda _: self._commit(change))
+
+    async def on_writer(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the writer's connection, between two commits."""
+        self._refuse_if(closed=self._closed or self._writer is None)
+        return await self._write(lambda: work(self._writer))  # type: ignore[arg-type]
 
     async def close(self) -> None:
         if self._closed:
@@ -86,8 +96,20 @@ class SqliteStore:
 
     async def _write(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        with translated(self.path):
+        with self._watched():
             return await loop.run_in_executor(self._writing, lambda: work(*args, **kwargs))
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Errors in our words; the store that writes notes when its file is damaged."""
+        try:
+            with translated(self.path):
+                yield
+        except StoreCorrupt:
+            if self._writer is not None:
+                suspect(self.path)
+                self.damaged.set()
+            raise
 
     def _refuse_if(self, *, closed: bool) -> None:
         if closed:
@@ -96,9 +118,7 @@ class SqliteStore:
     def _open(self) -> Opened:
         self._lock.take()
         try:
-            self._writer = open_writer(self.path, self._durability)
-            migrate(self._writer)
-            opened = load(self._writer)
+            self._writer, opened = start(self.path, self._durability)
             self._commit(lambda conn: _set_clean(conn, "0"))
         except BaseException:
             self._close(clean=False)
@@ -143,7 +163,7 @@ class SqliteStore:
     ) -> T:
         self._refuse_if(closed=self._closed)
         loop = asyncio.get_running_loop()
-        with translated(self.path):
+        with self._watched():
             return await loop.run_in_executor(
                 self._reading, lambda: query(self._reader(), *args, **kwargs)
             )
