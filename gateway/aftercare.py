@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from gateway.core import facts as f
@@ -20,7 +21,7 @@ from gateway.store.salvage import Dues, State
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-RENEW_S = 3600.0
+FIRST_S, RENEW_S = 60.0, 3600.0
 DAMAGE = 3
 """The reason of a loss that a damaged database caused (docs/wire.md)."""
 
@@ -54,8 +55,8 @@ class Aftercare:
             tasks.create_task(self._revisions.run(), name="revisions")
             if unclean:
                 tasks.create_task(self._again(self._rescue.check), name="check")
-            while True:
-                await asyncio.sleep(RENEW_S)
+            for pause_s in chain((FIRST_S,), repeat(RENEW_S)):
+                await asyncio.sleep(pause_s)
                 await self._again(self._rescue.keep_precautions)
 
     async def _again(self, work: Any) -> None:

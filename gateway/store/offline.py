@@ -57,9 +57,11 @@ def salvage(path: Path, to: Path, windows: Sequence[Window]) -> State:
     with files.reported(to), translated(to):
         try:
             with starting.readable(path, patched=patched) as source:
-                starting.build(part, [source, files.beside(path, files.CATALOGUE)], State(path.name, path.name))
-                with closing(open_damaged(source)) as old, closing(open_reader(part)) as known:
-                    state = _bring(old, known, part, windows)
+                starting.build(
+                    part, [source, files.beside(path, files.CATALOGUE)], State(path.name, path.name)
+                )
+                with closing(open_damaged(source)) as old:
+                    state = _bring(old, part, windows)
             files.sync(part)
             part.replace(to)
             files.sync(to.absolute().parent)
@@ -69,9 +71,9 @@ def salvage(path: Path, to: Path, windows: Sequence[Window]) -> State:
     return state
 
 
-def _bring(old: sqlite3.Connection, known: sqlite3.Connection, part: Path, windows: Sequence[Window]) -> State:
+def _bring(old: sqlite3.Connection, part: Path, windows: Sequence[Window]) -> State:
     now = time.time_ns() // 10**6
-    with closing(open_writer(part, "full")) as conn:
+    with closing(open_writer(part, "full")) as conn, closing(open_reader(part)) as known:
         meta = dict(conn.execute("SELECT key, value FROM meta").fetchall())
         state = State.of(meta)
         assert state is not None

@@ -59,7 +59,7 @@ class Rescue:
 
     def _checked(self) -> str | None:
         with closing(open_reader(self._path)) as conn:
-            return starting.quick_check(conn, lambda: self._ending)[0]
+            return starting.full_check(conn, lambda: self._ending)[0]
 
     async def state(self) -> State | None:
         """The salvage that is under way, if one is."""

@@ -29,6 +29,8 @@ from gateway.store.takeover import insert, select, shared
 
 DAY_MS = 86_400_000
 PIECE_ROWS = 256
+LAST = "losses"
+"""The phase in which all is back, and what is lost is told."""
 PIECE_BYTES = 2**20
 
 Dues = Callable[[int, NDArray[np.int64]], list[f.RevisionDue]]
@@ -109,16 +111,19 @@ class Salvage:
         self.catalogue = Catalogue(self.known)
 
     def pieces(self, state: State) -> Iterator[Piece]:
-        """All that is left to do; the last piece's phase is "losses"."""
-        phases = list(PHASES)
-        for phase in phases[phases.index(state.phase) :]:
-            read = PHASES[phase]
-            for piece in read(self, state):
+        """All that is left to do; after the last piece the phase is LAST."""
+        if state.phase != LAST and not columns(self.source, "journal"):
+            lost = self._dropped(None, "messages", 0)
+            yield Piece(replace(state.tell("database", 0, 1), phase=LAST), facts=[lost])
+            return
+        while (phase := state.phase) != LAST:
+            for piece in PHASES[phase](self, state):
                 state = piece.state
-                yield piece
-            following = [*phases, "losses"][phases.index(phase) + 1]
-            state = replace(state, phase=following, at=0)
-            yield Piece(state)
+                if piece.rows or piece.facts or piece.dues:
+                    yield piece
+            if state.phase == phase:
+                state = replace(state, phase=_following(phase), at=0)
+                yield Piece(state)
 
     # -- tables whose rows are taken as they are --------------------------------------------
 
@@ -146,12 +151,15 @@ class Salvage:
         yield piece
 
     def small(self, state: State, table: str, key: str, fact: type[Any]) -> Iterator[Piece]:
-        """A small table, in one piece."""
+        """A small table, in one piece that ends the phase: its rows add up."""
         names = columns(self.source, table)
         if names:
             fields = list(fact._fields)
             rows = [fact(*row) for row in both_ends(self.source, table, key, fields)]
-            yield Piece(state.tell(table, len(rows), 0), facts=rows)
+            dues = {row for row in rows if isinstance(row, f.RevisionDue)}
+            facts = [row for row in rows if row not in dues]
+            state = replace(state.tell(table, len(rows), 0), phase=_following(state.phase))
+            yield Piece(state, facts=facts, dues=dues)
 
     def summaries(self, state: State) -> Iterator[Piece]:
         """Summaries that were not made again meanwhile."""
@@ -319,6 +327,11 @@ PHASES: dict[str, Callable[[Salvage, State], Iterator[Piece]]] = {
     "command": partial(Salvage.rows, table="command", change=_order),
     "outbox": partial(Salvage.rows, table="outbox", change=_open),
 }  # fmt: skip
+
+
+def _following(phase: str) -> str:
+    phases = [*PHASES, LAST]
+    return phases[phases.index(phase) + 1]
 
 
 _SPANS = """INSERT INTO span (block, t_min_ns, t_max_ns, unknown_time)

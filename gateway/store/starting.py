@@ -7,6 +7,7 @@ and `NAME.catalogue`, a small database of the devices and all that they need (`t
 import logging
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 
 CHECK_S = 2.0
 _STEPS = 10_000
+_SUMS = {
+    "journal": "SELECT id, header, body, crc FROM journal",
+    "chunk": "SELECT id, body, x'', crc FROM chunk",
+}
 
 
 def start(path: Path, durability: Durability) -> tuple[sqlite3.Connection, Opened]:
@@ -101,10 +106,24 @@ def _unsound(conn: sqlite3.Connection, path: Path, durability: Durability) -> st
     if durability == "full" and wal.broken(files.beside(path, "-wal")):
         return "commits in its WAL cannot be read"
     end = time.monotonic() + CHECK_S
-    problem, whole = quick_check(conn, lambda: time.monotonic() > end)
+    problem, whole = full_check(conn, lambda: time.monotonic() > end)
     if not whole:
         log.info("the database is checked further while the gateway runs")
     return problem
+
+
+def full_check(conn: sqlite3.Connection, enough: Callable[[], bool]) -> tuple[str | None, bool]:
+    """The first problem of pages or checksums, and whether all were looked at."""
+    problem, whole = quick_check(conn, enough)
+    if problem is not None or not whole:
+        return problem, whole
+    for table, sql in _SUMS.items():
+        for number, data, more, crc in conn.execute(sql) if columns(conn, table) else ():
+            if zlib.crc32(more, zlib.crc32(data)) != crc:
+                return f"the checksum of {table} row {number} does not match", True
+            if enough():
+                return None, False
+    return None, True
 
 
 def quick_check(conn: sqlite3.Connection, enough: Callable[[], bool]) -> tuple[str | None, bool]:

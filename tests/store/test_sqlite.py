@@ -12,7 +12,7 @@ import pytest
 from gateway.core import facts as f
 from gateway.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gateway.store import Store
-from gateway.store.connect import WriterLock, reset_bug_warning
+from gateway.store.connect import reset_bug_warning
 from gateway.store.sqlite import SqliteStore
 from tests.store.contract import StoreContract, gathered
 from tests.store.samples import NOW, entry, event, made, put, row, world
