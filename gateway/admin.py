@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gateway.control import Command
@@ -14,6 +15,7 @@ from gateway.errors import CloseCode, GatewayError
 from gateway.facade import Facade
 from gateway.links import Links
 from gateway.pipeline import Pipeline
+from gateway.store.rescue import Rescue
 
 
 class NoBroker(GatewayError):
@@ -30,6 +32,7 @@ class Admin:
         links: Links,
         orders: Orders,
         facade: Facade,
+        rescue: Rescue,
         replay: Callable[[Group, int], None] | None,
     ) -> None:
         """`replay` opens again what the broker acknowledged since (Unix ms); None: no broker."""
@@ -39,6 +42,7 @@ class Admin:
         self._links = links
         self._orders = orders
         self._facade = facade
+        self._rescue = rescue
 
     def commands(self) -> dict[str, Command]:
         """The table of what can be asked."""
@@ -52,6 +56,7 @@ class Admin:
             "command.get": self._command_get,
             "replay": self._replay,
             "status": self._status,
+            "backup": self._backup,
         }
 
     async def _add(self, asked: Mapping[str, Any]) -> None:
@@ -135,6 +140,10 @@ class Admin:
         await self._pipeline.submit(lambda group: replay(group, asked["since"]))
         state = await self._facade.state()
         return {"waiting": state["outbox"]["depth"]}
+
+    async def _backup(self, asked: Mapping[str, Any]) -> dict[str, int]:
+        size = await self._rescue.backup(Path(asked["file"]), force=bool(asked["force"]))
+        return {"bytes": size}
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return await self._facade.state()

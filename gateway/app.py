@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway import mqtt, restore
 from gateway.access import Access
 from gateway.admin import Admin
+from gateway.aftercare import Aftercare, until_damaged
 from gateway.bridge import META_SESSION, Bridge
 from gateway.compactor import Compactor
 from gateway.config import Config
@@ -35,7 +36,7 @@ from gateway.core.take import Taker
 from gateway.core.timekeeping import Timekeeper
 from gateway.core.topics import Topics, Upstream
 from gateway.core.windows import Windows, parse_window
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreCorrupt
 from gateway.facade import Facade, Shown
 from gateway.hub import Hub
 from gateway.link import Terms
@@ -48,6 +49,7 @@ from gateway.requests import Requests
 from gateway.revisions import Revisions
 from gateway.store import Opened
 from gateway.store.connect import reset_bug_warning
+from gateway.store.rescue import Rescue
 from gateway.store.retention import Bounds
 from gateway.store.sqlite import SqliteStore
 from gateway.subscriber import Limits
@@ -82,6 +84,8 @@ class Parts:
     links: Links
     reception: Reception
     revisions: Revisions
+    rescue: Rescue
+    aftercare: Aftercare
     facade: Facade
     admin: Admin
     upkeep: Upkeep
@@ -104,21 +108,20 @@ async def run(
     notifier = Notifier()
     stop = _stop_signals()
     config.gateway.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = SqliteStore(config.gateway.data_dir / DATABASE, durability=config.store.durability)
-    opened = await store.open()
+    store, opened, parts = await _restored(config, machine)
     if (warning := reset_bug_warning()) is not None:
         log.info(warning)
     if config.mqtt.home_assistant:
         log.warning("[mqtt] home_assistant has no effect yet: nothing is announced")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        parts = build(config, store=store, opened=opened, machine=machine)
-        await _fold(parts, store, opened)
+        stack.callback(parts.rescue.close)
         address = await _start(parts, config, sockets=sockets, stack=stack)
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(parts.pipeline.run(), name="pipeline"),
-                tasks.create_task(parts.revisions.run(), name="revisions"),
+                tasks.create_task(parts.aftercare.run(unclean=not opened.clean), name="aftercare"),
+                tasks.create_task(until_damaged(store.damaged), name="damage"),
                 tasks.create_task(parts.upkeep.run(), name="upkeep"),
                 tasks.create_task(parts.compactor.run(), name="compactor"),
                 tasks.create_task(_watch(notifier, parts.pipeline), name="watchdog"),
@@ -139,6 +142,28 @@ async def run(
                 task.cancel()
         await parts.pipeline.finish()
     log.info("stopped; everything acknowledged is on disk")
+
+
+async def _restored(
+    config: Config, machine: Callable[[], Now]
+) -> tuple[SqliteStore, Opened, Parts]:
+    """The store, and all that it holds in memory again; a second try if it proves damaged."""
+    database = config.gateway.data_dir / DATABASE
+    for last in (False, True):
+        store = SqliteStore(database, durability=config.store.durability)
+        opened = await store.open()
+        parts = build(config, store=store, opened=opened, machine=machine)
+        try:
+            await _fold(parts, store, opened)
+        except BaseException as error:
+            parts.rescue.close()
+            await store.close()
+            if last or not isinstance(error, StoreCorrupt):
+                raise
+            log.error("%s: the database is set aside", error)
+        else:
+            break
+    return store, opened, parts
 
 
 def build(
@@ -186,6 +211,7 @@ def build(
     )
     revisions.add(opened.dues)
     placing = Placing(disk=store, pipeline=pipeline)
+    rescue = Rescue(store)
     reception = Reception(
         pipeline=pipeline,
         links=links,
@@ -242,12 +268,21 @@ def build(
         links=links,
         reception=reception,
         revisions=revisions,
+        rescue=rescue,
+        aftercare=Aftercare(
+            rescue=rescue,
+            pipeline=pipeline,
+            revisions=revisions,
+            windows=lengths,
+            gateway=config.gateway.id,
+        ),
         facade=facade,
         admin=Admin(
             pipeline=pipeline,
             links=links,
             orders=orders,
             facade=facade,
+            rescue=rescue,
             replay=None if bridge is None else replay,
         ),
         upkeep=upkeep,

@@ -14,17 +14,9 @@ from gateway import __version__
 from gateway.errors import GatewayError
 
 COMMANDS = (
-    "run",
-    "demo",
-    "check",
-    "device",
-    "tail",
-    "query",
-    "export",
-    "status",
-    "command",
-    "replay",
-)
+    "run", "demo", "check", "device", "tail", "query", "export", "status", "command", "replay",
+    "backup", "restore", "verify", "salvage",
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -66,14 +66,19 @@ def _translate(error: sqlite3.Error, path: Path) -> StoreError | None:
     return None
 
 
+def spare_foreign_wal(path: Path) -> None:
+    """Set a WAL of another database aside, before SQLite reads it as ours."""
+    if (aside := set_aside(path)) is not None:
+        log.error("the WAL was another database's; it is kept as %s", aside)
+
+
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """The one connection that writes and checkpoints; the file is made if there is none.
 
     Raises StoreUnavailable if a setting did not take effect (on some network file systems),
     StoreError if the file is newer than this program, or something else; then it stays untouched.
     """
-    if (aside := set_aside(path)) is not None:
-        log.error("the WAL was another database's; it is kept as %s", aside)
+    spare_foreign_wal(path)
     conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         check(conn)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
+from gateway.store.schema_2 import SECOND
 
 APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
 
@@ -25,9 +26,7 @@ class Migration(NamedTuple):
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS.values())),
-    Migration(
-        2, "chunks, and summaries by time", (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS, *OUTBOX)
-    ),
+    Migration(2, "chunks, and summaries by time", SECOND),
 )
 NEWEST = MIGRATIONS[-1].number
 

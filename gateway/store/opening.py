@@ -1,5 +1,6 @@
 """What is loaded when the store is opened."""
 
+import json
 import sqlite3
 from collections import defaultdict
 
@@ -38,6 +39,7 @@ def load(conn: sqlite3.Connection) -> Opened:
     """Read everything that `Opened` names; `meta` is as the last run left it."""
     meta = dict(conn.execute("SELECT key, value FROM meta").fetchall())
     journalled = _positions(conn, int(meta.get("settled_row", 0)))
+    floors: dict[str, int] = json.loads(meta.get("floors", "{}"))
     series = [_series_row(*row) for row in conn.execute(_SERIES)]
     tallies = {number: Tally(*tally) for number, *tally in conn.execute(_TALLIES) if any(tally)}
     return Opened(
@@ -50,7 +52,7 @@ def load(conn: sqlite3.Connection) -> Opened:
         schemas=[SchemaLearned(*row) for row in conn.execute(_SCHEMAS)],
         series=series,
         meta=meta,
-        highest={table: _highest(conn, table) for table in NUMBERED},
+        highest={table: max(_highest(conn, table), floors.get(table, 0)) for table in NUMBERED},
         dues=[
             RevisionDue(*row)
             for row in conn.execute("SELECT window, t0, series FROM revision_due ORDER BY t0")

@@ -119,8 +119,8 @@ class Tally(NamedTuple):
 class Opened:
     """What the registry needs at start.
 
-    highest: per table the highest row number ever used: device, stream, schema, series, journal,
-        loss, rejected, event, outbox, command.
+    highest: per table the highest row number ever used, also by a database that this one follows:
+        device, stream, schema, series, journal, loss, rejected, event, outbox, command.
     devices: removed ones too. streams, schemas: without those of forgotten streams.
     summaries: the newest of each series and window. losses: the newest 20 of each device, oldest
         first. tallies, downlinks (highest downlink seq ever given out): by device, if not zero.

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -13,19 +14,17 @@ from typing import Concatenate, ParamSpec, TypeVar
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
 from gateway.core.readings import Batch
 from gateway.crashpoints import reached
-from gateway.errors import StoreUnavailable
+from gateway.errors import StoreCorrupt, StoreUnavailable
 from gateway.store import compaction, queries, reading, retention
 from gateway.store.connect import (
     Durability,
     WriterLock,
     open_reader,
-    open_writer,
     translated,
 )
-from gateway.store.migrations import migrate
-from gateway.store.opening import load
 from gateway.store.prune import prune
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
+from gateway.store.starting import start, suspect
 from gateway.store.statements import write
 
 P = ParamSpec("P")
@@ -58,6 +57,8 @@ class SqliteStore:
         self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
         self._closed = False
+        self.damaged = asyncio.Event()
+        """Set when damage is met: the next start sets the file aside."""
 
     # -- the writer's thread ----------------------------------------------------------------
 
@@ -106,6 +107,15 @@ class SqliteStore:
             self._commit, lambda conn: retention.give_back(conn, bounds.most_bytes)
         )
 
+    async def change(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Let `change` write in a transaction of its own."""
+        return await self.on_writer(lambda _: self._commit(change))
+
+    async def on_writer(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the writer's connection, between two commits."""
+        self._refuse_if(closed=self._closed or self._writer is None)
+        return await self._write(lambda: work(self._writer))  # type: ignore[arg-type]
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -121,8 +131,20 @@ class SqliteStore:
 
     async def _write(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        with translated(self.path):
+        with self._watched():
             return await loop.run_in_executor(self._writing, lambda: work(*args, **kwargs))
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Errors in our words; the store that writes notes when its file is damaged."""
+        try:
+            with translated(self.path):
+                yield
+        except StoreCorrupt:
+            if self._writer is not None:
+                suspect(self.path)
+                self.damaged.set()
+            raise
 
     def _refuse_if(self, *, closed: bool) -> None:
         if closed:
@@ -132,11 +154,7 @@ class SqliteStore:
         self._lock.take()
         reached("open.locked")
         try:
-            self._writer = open_writer(self.path, self._durability)
-            reached("open.connected")
-            migrate(self._writer)
-            reached("open.migrated")
-            opened = load(self._writer)
+            self._writer, opened = start(self.path, self._durability)
             reached("open.loaded")
             self._commit(lambda conn: _set_clean(conn, "0"))
             reached("open.marked")
@@ -188,7 +206,7 @@ class SqliteStore:
 
     async def _on_reader(self, work: Callable[[], T]) -> T:
         self._refuse_if(closed=self._closed)
-        with translated(self.path):
+        with self._watched():
             return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _reader(self) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ import pytest
 from gateway.core import facts as f
 from gateway.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gateway.store import Store
-from gateway.store.connect import WriterLock, reset_bug_warning
+from gateway.store.connect import reset_bug_warning
 from gateway.store.sqlite import SqliteStore
 from tests.store.contract import StoreContract, gathered
 from tests.store.samples import NOW, entry, event, made, put, row, world
@@ -124,16 +124,13 @@ async def test_a_damaged_row_is_found_out(path: Path) -> None:
     await store.close()
 
 
-async def test_a_file_that_is_no_database(path: Path) -> None:
+async def test_a_file_that_is_no_database_is_set_aside(path: Path) -> None:
     path.write_bytes(b"hello, world" * 1000)
     store = SqliteStore(path)
-    with pytest.raises(StoreCorrupt, match="damaged"):
-        await store.open()
+    assert (await store.open()).devices == []
     await store.close()
-    assert path.read_bytes().startswith(b"hello")
-    lock = WriterLock(path.parent / "gateway.lock")
-    lock.take()
-    lock.give_up()
+    (aside,) = path.parent.glob("gateway.db.damaged-*")
+    assert aside.read_bytes().startswith(b"hello")
 
 
 async def test_a_database_of_something_else(path: Path) -> None:
