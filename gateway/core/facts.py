@@ -214,7 +214,8 @@ class OutboxPut(NamedTuple):
 
     A summary is sent to `topic + "/backfill"` if `backfill` is set or its window ended more
     than max(2 windows, 60 s) before it is sent. `replaces`: an older unsent row of the same
-    topic is superseded (live state). `properties` is JSON: content_type, response correlation …
+    topic is superseded (live state). `properties` is JSON: content_type (unless the payload is
+    JSON), response correlation.
     """
 
     id: int

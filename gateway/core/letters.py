@@ -29,7 +29,7 @@ class Letters:
             topic=topic_at(row, now_ms),
             payload=row.payload,
             retain=row.retain,
-            content_type=properties.get("content_type"),
+            content_type=properties.get("content_type", JSON_TYPE),
             correlation=None if correlation is None else bytes.fromhex(correlation),
             expiry_s=None if row.expires is None else _seconds(row.expires - now_ms),
             user=self._marks(str(row.id)),

@@ -215,8 +215,7 @@ class Upstream:
         put = _put(number, t, topic=topic, body=body)
         if "correlation" not in origin:
             return put
-        properties = {"content_type": JSON_TYPE, "correlation": origin["correlation"]}
-        return put._replace(properties=dump(properties))
+        return put._replace(properties=dump({"correlation": origin["correlation"]}))
 
     def readings(self, number: int, t: int, batch: Batch) -> OutboxPut:
         """The readings of one message as a SenML pack. The batch must not be empty."""
@@ -244,5 +243,5 @@ def _put(number: int, t: int, *, topic: str, body: object) -> OutboxPut:
         backfill=False,
         expires=None,
         replaces=False,
-        properties=dump({"content_type": JSON_TYPE}),
+        properties="{}",
     )

@@ -70,6 +70,11 @@ def _dead(rows: Sequence[f.OutboxRefused]) -> list[tuple[int]]:
     return [(row.id,) for row in rows if row.dead]
 
 
+def furthest(rows: Sequence[f.OutboxDropped]) -> list[tuple[int]]:
+    """One of a group is enough: the rows of all others are among its own, and counted once."""
+    return [(max(row.until for row in rows),)]
+
+
 def _same(rows: Sequence[Any]) -> Sequence[Any]:
     return rows
 
@@ -79,6 +84,6 @@ AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
     f.OutboxDone: ((_SETTLE, _spans),),
     f.OutboxRefused: ((_BURY, _dead),),
     f.OutboxReopened: tuple((sql, _same) for sql in _REOPEN),
-    f.OutboxDropped: tuple((sql, _same) for sql in _DROP),
+    f.OutboxDropped: tuple((sql, furthest) for sql in _DROP),
 }
 """Statements that follow that of a fact, and what they take of its facts."""

@@ -131,6 +131,7 @@ def _once(_: Sequence[Any]) -> list[tuple[()]]:
 _PREPARED: dict[type, Callable[[Any], Sequence[Any]]] = {
     f.SeriesLatest: _within_int64,
     f.OutboxDone: outbox.runs,
+    f.OutboxDropped: outbox.furthest,
 }
 _AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
     f.JournalRow: ((_SPANS, _once),),

@@ -260,22 +260,22 @@ class Tally(ScriptedBroker):
             self.changed.append(number)
 
 
-async def fill(gateway: GatewayProcess) -> range:
+async def fill(gateway: GatewayProcess, count: int) -> range:
     """Put a backlog of four hours into the outbox of a gateway that does not run; its ids."""
     store = SqliteStore(gateway.folder / "data" / "gateway.db")
     first = (await store.open()).highest["outbox"] + 1
     upstream = Upstream(Topics("sensors", "gw-1"))
     now = time.time_ns() // 10**6
     begin = now - HOURS_MS - 300_000
-    for start_at in range(0, BACKLOG, 5000):
+    for start_at in range(0, count, 5000):
         await store.commit(
             [
-                old(upstream, first + n, begin + HOURS_MS * n // BACKLOG)
+                old(upstream, first + n, begin + HOURS_MS * n // count)
                 for n in range(start_at, start_at + 5000)
             ]
         )
     await store.close()
-    return range(first, first + BACKLOG)
+    return range(first, first + count)
 
 
 def old(upstream: Upstream, number: int, t: int) -> OutboxPut:
@@ -297,7 +297,7 @@ async def test_a_hundred_thousand_rows_drain_in_order_and_cost_no_memory(tmp_pat
         gateway = GatewayProcess(tmp_path, more=config(broker.port))
         await start(gateway)
         assert await asyncio.to_thread(gateway.stop) == 0
-        backlog = await fill(gateway)
+        backlog = await fill(gateway, BACKLOG)
         await start(gateway)
         async with devices(gateway):
             await wait(lambda: len(broker.order) > 3000)
@@ -317,3 +317,74 @@ async def test_a_hundred_thousand_rows_drain_in_order_and_cost_no_memory(tmp_pat
     half = broker.order.index((backlog[BACKLOG // 2], True))
     assert sum(not labelled for _, labelled in broker.order[:half]) >= 8
     assert late - early < GROWTH_MIB, (early, late)
+
+
+# -- a full outbox ------------------------------------------------------------------------------
+
+ALERTS = "select payload from event where kind = 'alert' order by id"
+
+
+def states(gateway: GatewayProcess) -> list[tuple[str, str, str]]:
+    alerts = [json.loads(payload) for (payload,) in ask(gateway, ALERTS)]
+    return [(alert["source"], alert["name"], alert["state"]) for alert in alerts]
+
+
+FULL, ROOM = ("gateway", "outbox", "full"), ("gateway", "outbox", "ok")
+
+
+async def overfilled(folder: Path, broker: Mosquitto, policy: str) -> tuple[GatewayProcess, range]:
+    """A gateway whose outbox holds more than its cap, and whose broker is dead."""
+    more = f'outbox_max_mb = 1\noutbox_full = "{policy}"\n'
+    gateway = GatewayProcess(folder, more=config(broker.port, more))
+    await start(gateway)
+    assert await asyncio.to_thread(gateway.stop) == 0
+    broker.kill()
+    backlog = await fill(gateway, 10_000)
+    await start(gateway)
+    return gateway, backlog
+
+
+async def test_a_full_outbox_drops_its_oldest_rows_and_says_so(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        gateway, backlog = await overfilled(tmp_path, broker, "drop_oldest")
+        async with devices(gateway):
+            await wait(lambda: states(gateway) == [FULL])
+            await wait(lambda: ask(gateway, DROPPED) != [(0,)])
+            await summaries(gateway, more=8)
+            ((size,),) = ask(gateway, "select sum(size) from outbox_open")
+            assert 0.9 * 2**20 < size < 2**20
+            await asyncio.to_thread(broker.start)
+            await wait(lambda: states(gateway) == [FULL, ROOM])
+        await drained(gateway)
+        assert await asyncio.to_thread(gateway.stop) == 0
+    gone = set(backlog) - {number for number, _ in ask(gateway, ROWS)}
+    assert gone == set(backlog[: len(gone)])
+    assert ask(gateway, DROPPED) == [(len(gone),)]
+    assert ask(gateway, "select distinct cause, what from dropped") == [("outbox_full", "messages")]
+    ((low, high),) = ask(gateway, "select min(t_min), max(t_max) from dropped")
+    assert low <= high <= ask(gateway, "select min(t) from outbox")[0][0]
+    logged = {payload for (payload,) in ask(gateway, PAYLOADS)}
+    kept = {payload.decode() for number, payload in ask(gateway, ROWS) if number not in backlog}
+    assert kept == logged
+
+
+async def test_a_full_outbox_may_turn_new_rows_away_and_says_so(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        gateway, backlog = await overfilled(tmp_path, broker, "reject_new")
+        async with devices(gateway):
+            await wait(lambda: states(gateway) == [FULL])
+            await summaries(gateway, more=20)
+            assert metric(gateway, "gateway_mqtt_turned_away") > 0
+            await asyncio.to_thread(broker.start)
+            await wait(lambda: states(gateway) == [FULL, ROOM])
+            await summaries(gateway, more=20)
+        await drained(gateway)
+        assert await asyncio.to_thread(gateway.stop) == 0
+    stored = dict(ask(gateway, ROWS))
+    assert stored.keys() >= set(backlog)
+    fresh = {payload.decode() for number, payload in stored.items() if number not in backlog}
+    logged = [payload for (payload,) in ask(gateway, PAYLOADS)]
+    missing = len(logged) - len(fresh)
+    assert fresh < set(logged)
+    ((dropped,),) = ask(gateway, DROPPED)
+    assert dropped >= missing > 0

@@ -85,7 +85,7 @@ class Model:
         for number in [n for n in self.open if n <= until and n < self.last]:
             day = self.open.pop(number).t // DAY
             self.dropped[day] = self.dropped.get(day, 0) + 1
-        return [f.OutboxDropped(until)]
+        return [f.OutboxDropped(until // 2), f.OutboxDropped(until)]
 
 
 @pytest.mark.parametrize("seed", range(12))
