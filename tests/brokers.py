@@ -427,7 +427,12 @@ class Mosquitto:
     def _try(self, port: int) -> bool:
         config = self.folder / "mosquitto.conf"
         user = getpass.getuser()  # as root, Mosquitto would become a user who cannot read this
-        settings = [f"user {user}", f"listener {port} 127.0.0.1", *self.lines]
+        settings = [
+            f"user {user}",
+            f"listener {port} 127.0.0.1",
+            f"persistence_location {self.folder}/",
+            *self.lines,
+        ]
         config.write_text("\n".join(settings) + "\n")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
