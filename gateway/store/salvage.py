@@ -23,7 +23,7 @@ from gateway.core.readings import NS_PER_MS, Batch, Clock
 from gateway.errors import StoreCorrupt
 from gateway.store.catalogue import Catalogue
 from gateway.store.damaged import Hole, Row, both_ends, columns, walk
-from gateway.store.journal import decode, pack, unpack
+from gateway.store.journal import UNKNOWN_TIME, decode, pack, unpack
 from gateway.store.statements import write
 from gateway.store.takeover import insert, select, shared
 
@@ -183,6 +183,35 @@ class Salvage:
         key = (made.window, made.t0, made.series)
         return self.known.execute(sql, key).fetchone() is not None
 
+    def outbox(self, state: State) -> Iterator[Piece]:
+        """What was still to be sent, but no live states: those are sent anew anyhow."""
+        if not columns(self.source, "outbox"):
+            return
+        names = list(f.OutboxPut._fields)
+        waiting = self._waiting()
+        piece = Piece(state)
+        for row in walk(self.source, select("outbox", names), state.at):
+            if isinstance(row, Hole):
+                piece.state = piece.state.tell("outbox", 0, 1)
+                continue
+            put = f.OutboxPut(*row)
+            piece.state = replace(piece.state, at=put.id + 1)
+            if put.id in waiting and not put.replaces:
+                piece.facts.append(put)
+                piece.state = piece.state.tell("outbox", 1, 0)
+            if len(piece.facts) == PIECE_ROWS:
+                yield piece
+                piece = Piece(piece.state)
+        yield piece
+
+    def _waiting(self) -> set[int]:
+        """The numbers of outbox rows that are open: a table of their own, or a mark on each."""
+        sql = "SELECT id FROM outbox_open WHERE id >= ? ORDER BY id"
+        if not columns(self.source, "outbox_open"):
+            sql = """SELECT id FROM outbox WHERE id >= ? AND done IS NULL AND dead = 0
+                ORDER BY id"""
+        return {row[0] for row in walk(self.source, sql) if not isinstance(row, Hole)}
+
     # -- readings ---------------------------------------------------------------------------
 
     def chunks(self, state: State) -> Iterator[Piece]:
@@ -291,7 +320,7 @@ def _columns(entries: list[Entry], batches: list[Batch]) -> dict[str, Any]:
         "t_min_ns": min((low for low, _ in known), default=None),
         "t_max_ns": max((high for _, high in known), default=None),
         "readings": sum(entry.readings for entry in entries),
-        "unknown_time": int(header[0] != 0),
+        "unknown_time": header[0] & UNKNOWN_TIME,
         "crc": crc,
         "header": header,
         "body": body,
@@ -304,10 +333,6 @@ def _order(row: dict[str, Any]) -> bool:
     if row["state"] not in FINAL:
         row["state"] = "unknown"
     return True
-
-
-def _open(row: dict[str, Any]) -> bool:
-    return row["done"] is None and not row["dead"]
 
 
 def _all(_: dict[str, Any]) -> bool:
@@ -325,7 +350,7 @@ PHASES: dict[str, Callable[[Salvage, State], Iterator[Piece]]] = {
     "loss": partial(Salvage.rows, table="loss", change=_all),
     "rejected": partial(Salvage.rows, table="rejected", change=_all),
     "command": partial(Salvage.rows, table="command", change=_order),
-    "outbox": partial(Salvage.rows, table="outbox", change=_open),
+    "outbox": Salvage.outbox,
 }  # fmt: skip
 
 
