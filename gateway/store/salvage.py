@@ -184,7 +184,10 @@ class Salvage:
         return self.known.execute(sql, key).fetchone() is not None
 
     def outbox(self, state: State) -> Iterator[Piece]:
-        """What the broker has not acknowledged as far as can be read: rather twice than never."""
+        """What was not acknowledged, as far as that can be read: rather twice than never.
+
+        Live states are left out: they are sent anew anyhow.
+        """
         names = shared(self.known, self.source, "outbox")
         if not names:
             return
@@ -195,7 +198,7 @@ class Salvage:
                 piece.state = piece.state.tell("outbox", 0, 1)
                 continue
             values = dict(zip(names, row, strict=True))
-            if not values["dead"] and row[0] not in settled:
+            if not (values["dead"] or values["replaces"] or row[0] in settled):
                 piece.facts.append(f.OutboxPut(*(values[name] for name in f.OutboxPut._fields)))
                 piece.state = piece.state.tell("outbox", 1, 0)
             piece.state = replace(piece.state, at=row[0] + 1)

@@ -183,7 +183,7 @@ class Scene:
             mark = conn.execute("SELECT value FROM meta WHERE key = 'watermark_ns'").fetchone()
             sql = "SELECT coalesce(max(id), 0) FROM event WHERE kind = 'summary'"
             (newest,) = conn.execute(sql).fetchone()
-            waiting = "SELECT count(*) FROM outbox WHERE done IS NULL AND dead = 0"
+            waiting = "SELECT count(*) FROM outbox_open"
             (upstream,) = conn.execute(waiting).fetchone()
         finally:
             conn.close()

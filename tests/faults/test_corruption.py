@@ -22,7 +22,6 @@ from tests.wire_client import WireClient, new_epoch
 
 MORE = '[summaries]\nwindows = ["1s"]\nlateness = "1s"\n[store]\ncommit_interval_ms = 1\n'
 MESSAGES = 400
-PAGE = 4096
 
 
 def gateway_command(gateway: GatewayProcess, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -101,6 +100,10 @@ def checkpointed(path: Path) -> None:
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def page_size(path: Path) -> int:
+    return int(ask(path, "PRAGMA page_size")[0][0])
+
+
 def pages_of(path: Path, name: str) -> list[int]:
     """The leaf pages of a table or index (by their type: 10 and 13)."""
     with closing(sqlite3.connect(path)) as conn:
@@ -109,18 +112,18 @@ def pages_of(path: Path, name: str) -> list[int]:
             if name != "sqlite_schema"
             else (1,)
         )
-    data = path.read_bytes()
+    data, page = path.read_bytes(), page_size(path)
     leaves, waiting = [], [root]
     while waiting:
         number = waiting.pop(0)
-        at = (number - 1) * PAGE + (100 if number == 1 else 0)
+        at = (number - 1) * page + (100 if number == 1 else 0)
         if data[at] in (10, 13):
             leaves.append(number)
             continue
         (cells,) = struct.unpack_from(">H", data, at + 3)
         for i in range(cells):
             (place,) = struct.unpack_from(">H", data, at + 12 + 2 * i)
-            waiting += struct.unpack_from(">I", data, (number - 1) * PAGE + place)
+            waiting += struct.unpack_from(">I", data, (number - 1) * page + place)
         waiting += struct.unpack_from(">I", data, at + 8)
     return leaves
 
@@ -131,20 +134,25 @@ def overwrite(path: Path, at: int, content: bytes) -> None:
         file.write(content)
 
 
+def destroy(path: Path, number: int) -> None:
+    size = page_size(path)
+    overwrite(path, (number - 1) * size, os.urandom(size))
+
+
 def header(path: Path) -> None:
     checkpointed(path)
-    overwrite(path, 0, os.urandom(PAGE))
+    overwrite(path, 0, os.urandom(page_size(path)))
 
 
 def schema_page(path: Path) -> None:
     checkpointed(path)
-    overwrite(path, (pages_of(path, "sqlite_schema")[0] - 1) * PAGE, os.urandom(PAGE))
+    destroy(path, pages_of(path, "sqlite_schema")[0])
 
 
 def journal_page(path: Path) -> None:
     checkpointed(path)
     leaves = pages_of(path, "journal")
-    overwrite(path, (leaves[len(leaves) // 2] - 1) * PAGE, os.urandom(PAGE))
+    destroy(path, leaves[len(leaves) // 2])
 
 
 def journal_bit(path: Path) -> None:
@@ -158,25 +166,28 @@ def journal_bit(path: Path) -> None:
 
 def index_page(path: Path) -> None:
     checkpointed(path)
-    overwrite(path, (pages_of(path, "sqlite_autoindex_series_1")[0] - 1) * PAGE, bytes(PAGE))
+    destroy(path, pages_of(path, "sqlite_autoindex_series_1")[0])
 
 
 def wal_frame(path: Path) -> None:
     wal = path.with_name("gateway.db-wal")
-    frames = (wal.stat().st_size - 32) // (PAGE + 24)
+    step = page_size(path) + 24
+    frames = (wal.stat().st_size - 32) // step
     assert frames > 20
-    overwrite(wal, 32 + frames // 2 * (PAGE + 24) + 1000, os.urandom(64))
+    overwrite(wal, 32 + frames // 2 * step + 500, os.urandom(64))
 
 
 def zeroed_tail(path: Path) -> None:
     checkpointed(path)
-    size = path.stat().st_size
-    overwrite(path, size // PAGE // 2 * PAGE, bytes(size - size // PAGE // 2 * PAGE))
+    size, page = path.stat().st_size, page_size(path)
+    begin = size // page // 2 * page
+    overwrite(path, begin, bytes(size - begin))
 
 
 def truncated(path: Path) -> None:
     checkpointed(path)
-    os.truncate(path, path.stat().st_size // PAGE * 2 // 3 * PAGE)
+    page = page_size(path)
+    os.truncate(path, path.stat().st_size // page * 2 // 3 * page)
 
 
 def garbage(path: Path) -> None:

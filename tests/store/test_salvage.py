@@ -29,7 +29,6 @@ from gateway.store.sqlite import SqliteStore
 from tests.store.contract import gathered
 from tests.store.samples import NOW, entry, event, gap_entry, made, order, put, row, world
 
-PAGE = 4096
 ROWS = 300
 NONE = partial(reopened, [], 0)
 
@@ -42,6 +41,10 @@ def path(tmp_path: Path) -> Path:
 def ask(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as conn, conn:
         return conn.execute(sql, values).fetchall()
+
+
+def page_size(path: Path) -> int:
+    return int(ask(path, "PRAGMA page_size")[0][0])
 
 
 def chunk(series: int, t0: int, n: int) -> tuple[Any, ...]:
@@ -230,11 +233,12 @@ async def test_windows_open_at_the_damage_are_due(path: Path) -> None:
 async def test_random_pages_destroyed(path: Path, seed: int) -> None:
     """Whatever is hit: a start, a salvage to the end, nothing twice, a sound new database."""
     await filled(path)
-    size = path.stat().st_size // PAGE
+    page_bytes = page_size(path)
+    size = path.stat().st_size // page_bytes
     with path.open("r+b") as file:
         for page in np.random.default_rng(seed).choice(size, size // 8, replace=False).tolist():
-            file.seek(page * PAGE)
-            file.write(os.urandom(PAGE))
+            file.seek(page * page_bytes)
+            file.write(os.urandom(page_bytes))
     await salvaged(path)
     numbers = [number for (number,) in ask(path, "SELECT id FROM journal")]
     assert len(numbers) == len(set(numbers))
@@ -248,12 +252,34 @@ async def test_the_first_pages_are_laid_into_a_copy(path: Path) -> None:
     skeleton.save(path, files.beside(path, files.SCHEMA))
     before = await content(path)
     with path.open("r+b") as file:
-        file.write(os.urandom(PAGE))
+        file.write(os.urandom(1024))
     damaged = path.read_bytes()
     state = await salvaged(path)
     assert (path.parent / state.file).read_bytes() == damaged
     assert state.source.endswith(".patched")
     assert await content(path) == before
+
+
+@pytest.mark.parametrize("size", [512, 1024, 4096, 65536])
+def test_the_schema_is_found_again_whatever_its_pages(path: Path, size: int) -> None:
+    """Statements that do not fit into a page go on in others."""
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(f"PRAGMA page_size = {size}")
+        for n in range(60):
+            conn.execute(f"CREATE TABLE t{n} (id INTEGER PRIMARY KEY, {'x' * n * 50} TEXT)")
+        conn.execute("INSERT INTO t59 VALUES (7, 'seven')")
+    schema = ask(path, "SELECT sql FROM sqlite_master ORDER BY name")
+    kept = files.beside(path, files.SCHEMA)
+    skeleton.save(path, kept)
+    content = kept.read_bytes()
+    with path.open("r+b") as file:
+        for at in range(4, len(content), 4 + size):
+            file.seek((int.from_bytes(content[at : at + 4], "big") - 1) * size)
+            file.write(os.urandom(size))
+    skeleton.lay(kept, path)
+    with closing(open_damaged(path)) as conn:
+        assert conn.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == schema
+        assert conn.execute("SELECT * FROM t59").fetchall() == [(7, "seven")]
 
 
 async def test_the_catalogue_alone_lets_devices_go_on(path: Path) -> None:
@@ -269,12 +295,13 @@ async def test_the_catalogue_alone_lets_devices_go_on(path: Path) -> None:
 
 def test_holes_end_where_rows_can_be_read_again(path: Path) -> None:
     with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("PRAGMA page_size = 4096")
         conn.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text)")
         conn.executemany("INSERT INTO t VALUES (?, ?)", [(n, "x" * 100) for n in range(1, 2001)])
         (page,) = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 't'").fetchone()
     with path.open("r+b") as file:
-        file.seek((page + 10) * PAGE)
-        file.write(bytes(PAGE))
+        file.seek((page + 10) * 4096)
+        file.write(bytes(4096))
     with closing(open_damaged(path)) as conn:
         found = list(walk(conn, "SELECT id FROM t WHERE id >= ? ORDER BY id"))
     (hole,) = [item for item in found if isinstance(item, Hole)]
@@ -292,7 +319,7 @@ async def test_a_wal_that_lost_commits_is_told_from_one_that_ends(path: Path) ->
     data = files.beside(path, "-wal").read_bytes()
     await store.close()
     copy = path.with_name("wal")
-    step = PAGE + 24
+    step = page_size(path) + 24
     for at in range(32, len(data) - 3 * step, step):
         copy.write_bytes(data[: at + 500] + b"!" + data[at + 501 :])
         assert wal.broken(copy)
