@@ -60,6 +60,11 @@ def _translate(error: sqlite3.Error, path: Path) -> StoreError | None:
     return None
 
 
+def is_doubtful(error: BaseException) -> bool:
+    """Whether the connection must not be trusted after this error: what is on disk is not sure."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE
+
+
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """The one connection that writes and checkpoints; the file is made if there is none.
 
@@ -83,12 +88,32 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def _set(conn: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:
-    conn.execute(f"PRAGMA {pragma} = {value}")
+    """Change a setting only if it is another one: to set auto_vacuum writes a page."""
     (found,) = conn.execute(f"PRAGMA {pragma}").fetchone()
+    if found != expected:
+        conn.execute(f"PRAGMA {pragma} = {value}")
+        (found,) = conn.execute(f"PRAGMA {pragma}").fetchone()
     if found != expected:
         raise StoreUnavailable(
             f"SQLite refused {pragma} = {value} (it is {found}): data_dir must be on a local disk"
         )
+
+
+def reopen_writer(path: Path, durability: Durability) -> sqlite3.Connection:
+    """As `open_writer`, but a file that is gone (its disk was taken out) is not made anew."""
+    if not path.exists():
+        raise StoreUnavailable(f"{path} is gone: put its disk back; nothing was stored")
+    return open_writer(path, durability)
+
+
+def settle(conn: sqlite3.Connection) -> None:
+    """Write what the WAL holds to the database file, and sync that.
+
+    Raises StoreUnavailable while a reader forbids it.
+    """
+    (busy, *_) = conn.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+    if busy:
+        raise StoreUnavailable("a commit cannot be confirmed while older readers are at work")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
