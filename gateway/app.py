@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -18,18 +19,21 @@ from gateway.admin import Admin
 from gateway.bridge import Bridge
 from gateway.config import Config
 from gateway.control import Control, socket_path
+from gateway.core import alerts
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
-from gateway.core.facts import OutboxPut
-from gateway.core.group import Rules
+from gateway.core.facts import MetaSet, OutboxPut
+from gateway.core.group import Group, Rules
 from gateway.core.live import Live
 from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence, status
 from gateway.core.registry import Registry
+from gateway.core.room import Room
 from gateway.core.take import Taker
 from gateway.core.topics import Topics, Upstream
 from gateway.core.windows import Windows, parse_window
-from gateway.errors import ConfigError
+from gateway.disk import Ballast, Disk
+from gateway.errors import ConfigError, StoreFull, StoreUnavailable
 from gateway.facade import Facade, Shown
 from gateway.hub import Hub
 from gateway.link import Terms
@@ -45,7 +49,7 @@ from gateway.store.connect import reset_bug_warning
 from gateway.store.sqlite import SqliteStore
 from gateway.subscriber import Limits
 from gateway.systemd import Notifier
-from gateway.upkeep import Upkeep
+from gateway.upkeep import Upkeep, written_bytes
 from gateway.web import make_app
 
 log = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ log = logging.getLogger(__name__)
 DATABASE = "gateway.db"
 IDLE_S = 15.0
 FAREWELL_S = 1.0
+META_DISK = "disk"
 WATCH_S = 5.0
 
 
@@ -76,6 +81,7 @@ class Parts:
     facade: Facade
     admin: Admin
     upkeep: Upkeep
+    disk: Disk
     measures: Measures
     bridge: Bridge | None
 
@@ -89,21 +95,24 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
     stop = _stop_signals()
     config.gateway.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = SqliteStore(config.gateway.data_dir / DATABASE, durability=config.store.durability)
-    opened = await store.open()
+    ballast = Ballast(config.gateway.data_dir / "ballast")
+    opened = await _open(store, ballast)
     if (warning := reset_bug_warning()) is not None:
         log.info(warning)
     if config.mqtt.home_assistant:
         log.warning("[mqtt] home_assistant has no effect yet: nothing is announced")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        parts = build(config, store=store, opened=opened)
+        parts = build(config, store=store, opened=opened, ballast=ballast)
         await _fold(parts, store, opened)
+        await parts.disk.look()
         address = await _start(parts, config, sockets=sockets, stack=stack)
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(parts.pipeline.run(), name="pipeline"),
                 tasks.create_task(parts.revisions.run(), name="revisions"),
                 tasks.create_task(parts.upkeep.run(), name="upkeep"),
+                tasks.create_task(parts.disk.run(), name="disk"),
                 tasks.create_task(_watch(notifier, parts.pipeline), name="watchdog"),
             ]
             bridging = None
@@ -123,7 +132,17 @@ async def run(config: Config, *, sockets: Sequence[socket.socket] | None = None)
     log.info("stopped; everything acknowledged is on disk")
 
 
-def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
+async def _open(store: SqliteStore, ballast: Ballast) -> Opened:
+    """Open the store; on a full disk in the room of the ballast."""
+    try:
+        return await store.open()
+    except (StoreFull, StoreUnavailable):
+        if not ballast.free():
+            raise
+    return await store.open()
+
+
+def build(config: Config, *, store: SqliteStore, opened: Opened, ballast: Ballast) -> Parts:
     """Put all parts together; nothing runs yet."""
     registry, measures, links, presence = restore.registry(opened), Measures(), Links(), Presence()
     lengths = [parse_window(text) for text in config.summaries.windows]
@@ -142,6 +161,20 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         measures=measures,
         next_row=opened.highest["journal"] + 1,
     )
+    upkeep = Upkeep(
+        store=store,
+        database=config.gateway.data_dir / DATABASE,
+        replay_ms=config.mqtt.replay_hours * 3_600_000,
+        full=lambda: disk.room is Room.FULL,
+    )
+    disk = Disk(
+        config.gateway.data_dir,
+        ballast=ballast,
+        size=upkeep.size,
+        written=written_bytes,
+        before=Room[opened.meta.get(META_DISK, Room.PLENTY.word).upper()],
+        changed=partial(_room_changed, pipeline, links, config.gateway.id),
+    )
     store_id = bytes.fromhex(opened.meta["store_id"])
     orders = Orders(registry, store_id=store_id, send=links.send, room=links.room)
     orders.restore(restore.orders(registry, opened.commands))
@@ -157,16 +190,25 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         clock=clock,
         terms=Terms(store_id, config.devices.max_message, config.store.commit_interval_ms),
         window=config.devices.window,
+        room=lambda: disk.room,
         open_door=config.devices.auth == "open",
     )
     requests = Requests(store=store, pipeline=pipeline, orders=orders, clock=clock)
     bridge = _bridge(config, upstream, opened, store=store, pipeline=pipeline, requests=requests)
-    facade = Facade(store=store, pipeline=pipeline, orders=orders, hub=hub, window=reception.window)
+    facade = Facade(
+        store=store,
+        pipeline=pipeline,
+        orders=orders,
+        hub=hub,
+        window=reception.window,
+        disk=disk,
+    )
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
         ticks=(presence.tick, orders.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
+        troubled=disk.committed,
     )
     presence.restore(list(registry.devices.values()), clock())
     parts = Parts(
@@ -180,16 +222,25 @@ def build(config: Config, *, store: SqliteStore, opened: Opened) -> Parts:
         revisions=revisions,
         facade=facade,
         admin=Admin(pipeline=pipeline, links=links, orders=orders, facade=facade),
-        upkeep=Upkeep(
-            store=store,
-            database=config.gateway.data_dir / DATABASE,
-            replay_ms=config.mqtt.replay_hours * 3_600_000,
-        ),
+        upkeep=upkeep,
+        disk=disk,
         measures=measures,
         bridge=bridge,
     )
     _measure(parts)
     return parts
+
+
+def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) -> None:
+    """Tell everyone; a device that used up its limit goes on only if it hears of the new one."""
+
+    def tell(group: Group) -> None:
+        group.add(MetaSet(META_DISK, room.word))
+        alerts.tell(group, gateway=gateway, name="disk", state=room.word)
+
+    pipeline.change(tell)
+    if room is not Room.FULL:
+        links.renew_limits()
 
 
 def _hub(config: Config, store: SqliteStore, opened: Opened, registry: Registry) -> Hub:
@@ -296,8 +347,9 @@ def _measure(parts: Parts) -> None:
         measures.gauge(
             "mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected
         )
-    measures.gauge("ready", "1 if the gateway can commit", lambda: parts.pipeline.trouble is None)
+    measures.gauge("ready", "1 if /readyz says so", lambda: parts.facade.not_ready() is None)
     parts.upkeep.measure(parts.measures)
+    parts.disk.measure(parts.measures)
 
 
 async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:

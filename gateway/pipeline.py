@@ -21,7 +21,7 @@ from gateway.core.registry import Registry, Series, Stream
 from gateway.core.take import Taker
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
-from gateway.errors import StoreFull, StoreUnavailable
+from gateway.errors import StoreError, StoreFull, StoreUnavailable
 from gateway.measures import Measures
 from gateway.store.journal import pack
 
@@ -97,6 +97,7 @@ class Pipeline:
         self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
         self._ticks: Sequence[Callable[[Group], object]] = ()
         self._outgoing: Callable[[], None] = lambda: None
+        self._troubled: Callable[[StoreError | None], None] = lambda _: None
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self.trouble: str | None = None
@@ -111,15 +112,17 @@ class Pipeline:
         due: Callable[[Iterable[f.RevisionDue]], None],
         ticks: Sequence[Callable[[Group], object]],
         outgoing: Callable[[], None],
+        troubled: Callable[[StoreError | None], None],
     ) -> None:
         """Complete the circle: who takes messages apart, who revises, who looks at the clock.
 
         `due` is told of late windows when a group is built and when it is durable; each of
         `ticks` may add to every group, four times a second at least; `outgoing` is called when
-        there is something new for the broker.
+        there is something new for the broker; `troubled` with every error of a commit, and with
+        None once commits work again.
         """
         self._taker, self._due, self._ticks = taker, due, ticks
-        self._outgoing = outgoing
+        self._outgoing, self._troubled = outgoing, troubled
 
     # -- what shells put in -----------------------------------------------------------------
 
@@ -251,6 +254,7 @@ class Pipeline:
                 if self.trouble is None:
                     log.error("nothing can be committed; devices keep their data: %s", error)
                 self.trouble = str(error)
+                self._troubled(error)
                 self._measures.commit_failures.inc()
                 self.turns += 1
                 if self._finishing:
@@ -259,7 +263,8 @@ class Pipeline:
             else:
                 if self.trouble is not None:
                     log.warning("commits work again")
-                self.trouble = None
+                    self.trouble = None
+                    self._troubled(None)
                 return
 
     def _facts(self, group: Group) -> list[f.Fact]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import StoreError
@@ -20,10 +21,14 @@ EARLIEST_MS = 1_700_000_000_000
 class Upkeep:
     """Figures that cannot be read at once, and the pruning of logs."""
 
-    def __init__(self, *, store: Store, database: Path, replay_ms: int) -> None:
+    def __init__(
+        self, *, store: Store, database: Path, replay_ms: int, full: Callable[[], bool]
+    ) -> None:
+        """`full`: the disk is, and nothing is kept only to be sent again."""
         self._store = store
         self._database = database
         self._replay_ms = replay_ms
+        self._full = full
         self.outbox_depth = 0
         self.outbox_bytes = 0
         self.outbox_dead = 0
@@ -35,7 +40,7 @@ class Upkeep:
         measures.gauge("outbox_bytes", "Bytes of those rows", lambda: self.outbox_bytes)
         measures.gauge("outbox_dead_rows", "Rows that were given up", lambda: self.outbox_dead)
         measures.gauge("outbox_oldest_seconds", "Age of the oldest of those rows", self._age)
-        measures.gauge("store_bytes", "Size of the database with its WAL", self._size)
+        measures.gauge("store_bytes", "Size of the database with its WAL", self.size)
         measures.gauge("written_bytes", "Bytes written to disk since the start", written_bytes)
 
     async def run(self) -> None:
@@ -52,14 +57,16 @@ class Upkeep:
         self.outbox_depth, self.outbox_bytes = stats.depth, stats.bytes
         self.outbox_oldest, self.outbox_dead = stats.oldest, stats.dead
         now = time.time_ns() // 1_000_000
+        replay_ms = 0 if self._full() else self._replay_ms
         for _ in range(BATCHES if now > EARLIEST_MS else 0):
-            if not await self._store.prune(now, replay_ms=self._replay_ms):
+            if not await self._store.prune(now, replay_ms=replay_ms):
                 break
 
     def _age(self) -> float:
         return 0.0 if self.outbox_oldest is None else time.time() - self.outbox_oldest / 1000
 
-    def _size(self) -> float:
+    def size(self) -> float:
+        """Bytes of the database with its WAL."""
         files = (self._database, self._database.with_name(self._database.name + "-wal"))
         return float(sum(file.stat().st_size for file in files if file.exists()))
 

@@ -10,6 +10,8 @@ from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter
 
 CHUNK_ROWS = 200
+ENDED = frozenset({"closed", "ok", "plenty"})
+"""States of an alert that is over."""
 
 SummaryKey = tuple[str, str, str]
 """Device, metric, window."""
@@ -94,8 +96,7 @@ class Live:
 
     `head` is the number of the newest event that was applied. A summary is replaced by one of the
     same or a later window only, so the revision of an older window changes nothing here. An alert
-    is open from its event with `state` "open" until one of the same device and `name` with another
-    state.
+    is open until one of the same device and `name` comes whose `state` says that it is over.
     """
 
     def __init__(self, events: Iterable[EventLogged] = (), *, head: int = 0) -> None:
@@ -135,7 +136,7 @@ class Live:
 
     def _alert(self, event: EventLogged) -> None:
         alert = _read_alert(event.payload)
-        if alert.state == "open":
+        if alert.state not in ENDED:
             self._alerts[event.device, alert.name] = event
         else:
             self._alerts.pop((event.device, alert.name), None)

@@ -80,8 +80,8 @@ class Growth:
             self._samples.append(self._newest)
 
     def per_second(self) -> float:
-        """Bytes a second; 0 while too little is known, below 0 if it shrinks."""
-        if self._newest is None or self._newest[0] <= self._samples[0][0]:
+        """Bytes a second; 0 within the first minute, below 0 if it shrinks."""
+        if self._newest is None or self._newest[0] - self._samples[0][0] < 60:
             return 0.0
         (begun, before), (now, held) = self._samples[0], self._newest
         return (held - before) / (now - begun)
