@@ -208,7 +208,7 @@ def build(config: Config, *, store: SqliteStore, opened: Opened, ballast: Ballas
         due=revisions.add,
         ticks=(presence.tick, orders.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
-        troubled=disk.committed,
+        committed=disk.committed,
     )
     presence.restore(list(registry.devices.values()), clock())
     parts = Parts(

@@ -129,7 +129,7 @@ class Disk:
             await asyncio.to_thread(self.ballast.make, size)
 
     def committed(self, error: StoreError | None) -> None:
-        """To be told of every commit that failed, and of the first that worked again."""
+        """To be told of every try of a commit: fast devices fill a small disk within a second."""
         self._refused = isinstance(error, StoreFull)
         with suppress(OSError):
             self.usage = measured(self._folder)

@@ -97,7 +97,7 @@ class Pipeline:
         self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
         self._ticks: Sequence[Callable[[Group], object]] = ()
         self._outgoing: Callable[[], None] = lambda: None
-        self._troubled: Callable[[StoreError | None], None] = lambda _: None
+        self._committed: Callable[[StoreError | None], None] = lambda _: None
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self.trouble: str | None = None
@@ -112,17 +112,17 @@ class Pipeline:
         due: Callable[[Iterable[f.RevisionDue]], None],
         ticks: Sequence[Callable[[Group], object]],
         outgoing: Callable[[], None],
-        troubled: Callable[[StoreError | None], None],
+        committed: Callable[[StoreError | None], None],
     ) -> None:
         """Complete the circle: who takes messages apart, who revises, who looks at the clock.
 
         `due` is told of late windows when a group is built and when it is durable; each of
         `ticks` may add to every group, four times a second at least; `outgoing` is called when
-        there is something new for the broker; `troubled` with every error of a commit, and with
-        None once commits work again.
+        there is something new for the broker; `committed` after every try of a commit, with its
+        error or None.
         """
         self._taker, self._due, self._ticks = taker, due, ticks
-        self._outgoing, self._troubled = outgoing, troubled
+        self._outgoing, self._committed = outgoing, committed
 
     # -- what shells put in -----------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Pipeline:
                 if self.trouble is None:
                     log.error("nothing can be committed; devices keep their data: %s", error)
                 self.trouble = str(error)
-                self._troubled(error)
+                self._committed(error)
                 self._measures.commit_failures.inc()
                 self.turns += 1
                 if self._finishing:
@@ -263,8 +263,8 @@ class Pipeline:
             else:
                 if self.trouble is not None:
                     log.warning("commits work again")
-                    self.trouble = None
-                    self._troubled(None)
+                self.trouble = None
+                self._committed(None)
                 return
 
     def _facts(self, group: Group) -> list[f.Fact]:

@@ -42,13 +42,18 @@ class GatewayProcess:
     def link(self) -> str:
         return f"ws://127.0.0.1:{self.port}/link"
 
-    def start(self) -> None:
-        """Start, and wait until it is ready."""
+    def spawn(self) -> None:
+        """Start, and wait for nothing."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "run", "--config", str(self.config)],
                 stderr=log,
             )
+
+    def start(self) -> None:
+        """Start, and wait until it is ready."""
+        self.spawn()
+        assert self.process is not None
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             try:

@@ -17,6 +17,9 @@ SYNCHRONOUS = {"full": 2, "relaxed": 1}
 WRITER_CACHE_KIB = 8192
 READER_CACHE_KIB = 2048
 CHECKPOINT_PAGES = 1000
+LEAST_CHECKPOINT_PAGES = 50
+CHECKPOINT_SHARE = 100
+"""The part of a disk that one checkpoint may take: a hundredth, a fifth of the ballast."""
 JOURNAL_SIZE_LIMIT = 16 * 2**20
 BUSY_TIMEOUT_MS = 5000
 RESET_BUG_FIXED = (3, 51, 3)
@@ -74,17 +77,30 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         check(conn)
-        _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
-        _set(conn, "journal_mode", "WAL", "wal")
-        _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])
-        _set(conn, "wal_autocheckpoint", str(CHECKPOINT_PAGES), CHECKPOINT_PAGES)
-        _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
-        _set(conn, "foreign_keys", "OFF", 0)
-        _set(conn, "cache_size", f"-{WRITER_CACHE_KIB}", -WRITER_CACHE_KIB)
+        _prepare(conn, path, durability)
     except BaseException:
         conn.close()
         raise
     return conn
+
+
+def _prepare(conn: sqlite3.Connection, path: Path, durability: Durability) -> None:
+    _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
+    _set(conn, "journal_mode", "WAL", "wal")
+    _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])
+    pages = _checkpoint_pages(conn, path)
+    _set(conn, "wal_autocheckpoint", str(pages), pages)
+    _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
+    _set(conn, "foreign_keys", "OFF", 0)
+    _set(conn, "cache_size", f"-{WRITER_CACHE_KIB}", -WRITER_CACHE_KIB)
+
+
+def _checkpoint_pages(conn: sqlite3.Connection, path: Path) -> int:
+    """A checkpoint lets the file grow by what it writes: on a small disk it comes more often."""
+    (size,) = conn.execute("PRAGMA page_size").fetchone()
+    disk = os.statvfs(path.parent)
+    share = disk.f_blocks * disk.f_frsize // CHECKPOINT_SHARE
+    return min(CHECKPOINT_PAGES, max(LEAST_CHECKPOINT_PAGES, share // int(size)))
 
 
 def _set(conn: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:
@@ -103,7 +119,13 @@ def reopen_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """As `open_writer`, but a file that is gone (its disk was taken out) is not made anew."""
     if not path.exists():
         raise StoreUnavailable(f"{path} is gone: put its disk back; nothing was stored")
-    return open_writer(path, durability)
+    conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        _prepare(conn, path, durability)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
 
 
 def settle(conn: sqlite3.Connection) -> None:

@@ -1,6 +1,7 @@
 """After any error of a commit the same facts are stored exactly once."""
 
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from gateway.errors import StoreUnavailable
 from gateway.store.connect import open_reader
 from gateway.store.outcome import Attempt
 from gateway.store.sqlite import SqliteStore
+from tests.mounts import small_disk
 from tests.store.samples import NOW, entry, event, order, put, row, world
 
 DAY = NOW // 86_400_000
@@ -162,6 +164,37 @@ async def test_a_database_that_went_away_is_not_made_anew(
     (tmp_path / "away").rename(path)
     await store.commit([event(1)])
     assert await store.event_bounds() == (1, 1)
+
+
+async def test_a_file_system_that_was_read_only_for_a_while(tmp_path: Path) -> None:
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", tmp_path / "disk"], check=True)
+
+    with small_disk(tmp_path / "disk", 8 * 2**20) as folder:
+        store = SqliteStore(folder / "gateway.db")
+        await store.open()
+        await store.commit([*world(), event(1)])
+        await let_go(store)
+        remount("ro")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="check the disk"):
+                await store.commit([event(2)])
+        remount("rw")
+        await store.commit([event(2)])
+        assert await store.event_bounds() == (1, 2)
+        await store.close()
+
+
+async def let_go(store: SqliteStore) -> None:
+    """Close what the kernel would not remount beside: an error has made the writer doubtful."""
+
+    def close() -> None:
+        assert store._writer is not None
+        store._writer.close()
+        store._doubtful = True
+
+    await store._write(close)
+    store._lock.give_up()
 
 
 def test_groups_of_changes_leave_no_mark() -> None:
