@@ -210,6 +210,8 @@ def test_the_footer_tells_of_the_disk(
     page.route("**/api/devices", lambda r: answer(r, told))
     page.goto(live_gateway.url)
     footer = page.locator("#store")
-    expect(footer).to_contain_text(re.compile(r"store 1\.5 MB\s+free 9\.0 GB\s+written a day 400\.0 MB"))
+    expect(footer).to_contain_text(
+        re.compile(r"store 1\.5 MB\s+free 9\.0 GB\s+written a day 400\.0 MB")
+    )
     expect(footer.locator("#store-left")).to_have_text(shown)
     expect(footer.locator("#store-state")).to_have_text(warning)
