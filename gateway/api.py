@@ -46,6 +46,20 @@ class DeviceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """The store as `/api/devices` shows it: bytes that it holds, and that its disk has free.
+
+    state: plenty, short or full. time_to_full_s: None if the store does not grow.
+    """
+
+    state: str
+    bytes: int
+    free: int
+    time_to_full_s: int | None
+    written_per_day: int
+
+
+@dataclass(frozen=True, slots=True)
 class OrderInfo:
     """A command and what became of it; `op`, `args` and `result` are what JSON can say."""
 
@@ -87,6 +101,8 @@ class Gateway(Protocol):
     def devices(self) -> Iterable[DeviceInfo]: ...
 
     def device(self, device: str) -> DeviceInfo | None: ...
+
+    def store(self) -> StoreInfo: ...
 
     def readings(
         self, *, device: str, metric: str, since_ns: int, until_ns: int

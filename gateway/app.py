@@ -32,11 +32,13 @@ from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence, status
 from gateway.core.readings import NS_PER_MS
 from gateway.core.registry import Registry
+from gateway.core.room import Room
 from gateway.core.take import Taker
 from gateway.core.timekeeping import Timekeeper
 from gateway.core.topics import Topics, Upstream
 from gateway.core.windows import Windows, parse_window
-from gateway.errors import ConfigError, StoreCorrupt
+from gateway.disk import Ballast, Disk
+from gateway.errors import ConfigError, StoreCorrupt, StoreFull, StoreUnavailable
 from gateway.facade import Facade, Shown
 from gateway.hub import Hub
 from gateway.link import Terms
@@ -54,7 +56,7 @@ from gateway.store.retention import Bounds
 from gateway.store.sqlite import SqliteStore
 from gateway.subscriber import Limits
 from gateway.systemd import Notifier
-from gateway.upkeep import Upkeep
+from gateway.upkeep import Upkeep, written_bytes
 from gateway.web import make_app
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ DATABASE = "gateway.db"
 IDLE_S = 15.0
 FAREWELL_S = 1.0
 META_FULL = "outbox"
+META_DISK = "disk"
 WATCH_S = 5.0
 
 
@@ -90,6 +93,7 @@ class Parts:
     admin: Admin
     upkeep: Upkeep
     compactor: Compactor
+    disk: Disk
     measures: Measures
     acks: Acks
     bridge: Bridge | None
@@ -108,7 +112,8 @@ async def run(
     notifier = Notifier()
     stop = _stop_signals()
     config.gateway.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store, opened, parts = await _restored(config, machine)
+    ballast = Ballast(config.gateway.data_dir / "ballast")
+    store, opened, parts = await _restored(config, machine, ballast)
     if (warning := reset_bug_warning()) is not None:
         log.info(warning)
     if config.mqtt.home_assistant:
@@ -116,6 +121,7 @@ async def run(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         stack.callback(parts.rescue.close)
+        await parts.disk.look()
         address = await _start(parts, config, sockets=sockets, stack=stack)
         async with asyncio.TaskGroup() as tasks:
             running = [
@@ -124,6 +130,7 @@ async def run(
                 tasks.create_task(until_damaged(store.damaged), name="damage"),
                 tasks.create_task(parts.upkeep.run(), name="upkeep"),
                 tasks.create_task(parts.compactor.run(), name="compactor"),
+                tasks.create_task(parts.disk.run(), name="disk"),
                 tasks.create_task(_watch(notifier, parts.pipeline), name="watchdog"),
             ]
             bridging = None
@@ -145,14 +152,14 @@ async def run(
 
 
 async def _restored(
-    config: Config, machine: Callable[[], Now]
+    config: Config, machine: Callable[[], Now], ballast: Ballast
 ) -> tuple[SqliteStore, Opened, Parts]:
     """The store, and all that it holds in memory again; a second try if it proves damaged."""
     database = config.gateway.data_dir / DATABASE
     for last in (False, True):
         store = SqliteStore(database, durability=config.store.durability)
-        opened = await store.open()
-        parts = build(config, store=store, opened=opened, machine=machine)
+        opened = await _open(store, ballast)
+        parts = build(config, store=store, opened=opened, ballast=ballast, machine=machine)
         try:
             await _fold(parts, store, opened)
         except BaseException as error:
@@ -166,11 +173,22 @@ async def _restored(
     return store, opened, parts
 
 
+async def _open(store: SqliteStore, ballast: Ballast) -> Opened:
+    """Open the store; on a full disk in the room of the ballast."""
+    try:
+        return await store.open()
+    except (StoreFull, StoreUnavailable):
+        if not ballast.free():
+            raise
+    return await store.open()
+
+
 def build(
     config: Config,
     *,
     store: SqliteStore,
     opened: Opened,
+    ballast: Ballast,
     machine: Callable[[], Now] = machine_clock,
 ) -> Parts:
     """Put all parts together; nothing runs yet."""
@@ -198,6 +216,22 @@ def build(
         interval_s=config.store.commit_interval_ms / 1000,
         measures=measures,
     )
+    upkeep = Upkeep(
+        store=store,
+        database=config.gateway.data_dir / DATABASE,
+        replay_ms=config.mqtt.replay_hours * 3_600_000,
+        clock=clock,
+        may_expire=may_expire,
+        full=lambda: disk.room is Room.FULL,
+    )
+    disk = Disk(
+        config.gateway.data_dir,
+        ballast=ballast,
+        size=upkeep.size,
+        written=written_bytes,
+        before=Room[opened.meta.get(META_DISK, Room.PLENTY.word).upper()],
+        changed=partial(_room_changed, pipeline, links, config.gateway.id),
+    )
     store_id = bytes.fromhex(opened.meta["store_id"])
     orders = Orders(registry, store_id=store_id, send=links.send, room=links.room)
     orders.restore(restore.orders(registry, opened.commands))
@@ -222,6 +256,7 @@ def build(
         clock=clock,
         terms=Terms(store_id, config.devices.max_message, config.store.commit_interval_ms),
         window=config.devices.window,
+        room=lambda: disk.room,
         open_door=config.devices.auth == "open",
     )
     requests = Requests(store=store, pipeline=pipeline, orders=orders, clock=clock)
@@ -243,21 +278,22 @@ def build(
         replay=replay,
         clock=clock,
     )
-    facade = Facade(store=store, pipeline=pipeline, orders=orders, hub=hub, window=reception.window)
+    facade = Facade(
+        store=store,
+        pipeline=pipeline,
+        orders=orders,
+        hub=hub,
+        window=reception.window,
+        disk=disk,
+    )
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
         ticks=(presence.tick, orders.tick, placing.tick, acks.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
+        committed=disk.committed,
     )
     presence.restore(list(registry.devices.values()), clock())
-    upkeep = Upkeep(
-        store=store,
-        database=config.gateway.data_dir / DATABASE,
-        replay_ms=config.mqtt.replay_hours * 3_600_000,
-        clock=clock,
-        may_expire=may_expire,
-    )
     parts = Parts(
         clock=clock,
         registry=registry,
@@ -294,12 +330,25 @@ def build(
             may_expire=may_expire,
             held=upkeep.size,
         ),
+        disk=disk,
         measures=measures,
         acks=acks,
         bridge=bridge,
     )
     _measure(parts)
     return parts
+
+
+def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) -> None:
+    """Tell everyone; a device that used up its limit goes on only if it hears of the new one."""
+
+    def tell(group: Group) -> None:
+        group.add(MetaSet(META_DISK, room.word))
+        alerts.tell(group, gateway=gateway, name="disk", state=room.word)
+
+    pipeline.change(tell)
+    if room is not Room.FULL:
+        links.renew_limits()
 
 
 def _bounds(config: Config) -> Bounds:
@@ -440,8 +489,9 @@ def _measure(parts: Parts) -> None:
         measures.gauge(
             "mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected
         )
-    measures.gauge("ready", "1 if the gateway can commit", lambda: parts.pipeline.trouble is None)
+    measures.gauge("ready", "1 if /readyz says so", lambda: parts.facade.not_ready() is None)
     parts.upkeep.measure(parts.measures)
+    parts.disk.measure(parts.measures)
 
 
 async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:

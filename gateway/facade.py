@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.api import DeviceInfo, OrderInfo, QueueFull, UnknownDevice
+from gateway.api import DeviceInfo, OrderInfo, QueueFull, StoreInfo, UnknownDevice
 from gateway.core.chunks import Run
 from gateway.core.facts import EventLogged, Loss, Rejection
 from gateway.core.live import Live, Newest
@@ -11,7 +11,9 @@ from gateway.core.order import OrderBody
 from gateway.core.orders import OrderRefused, Orders, Request
 from gateway.core.readings import NS_PER_MS, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series
+from gateway.core.room import Room
 from gateway.core.summary import payload
+from gateway.disk import Disk
 from gateway.hub import Hub
 from gateway.pipeline import Pipeline
 from gateway.restore import order as restored
@@ -29,6 +31,7 @@ class Facade:
         orders: Orders,
         hub: Hub,
         window: Callable[[], int],
+        disk: Disk,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
@@ -36,6 +39,7 @@ class Facade:
         self._orders = orders
         self._hub = hub
         self._window = window
+        self._disk = disk
 
     @property
     def live(self) -> Live:
@@ -82,7 +86,19 @@ class Facade:
         )
 
     def not_ready(self) -> str | None:
+        if self._pipeline.trouble is None and self._disk.room is Room.FULL:
+            return f"the disk is {self._disk.words}: devices may send nothing new until it has room"
         return self._pipeline.trouble
+
+    def store(self) -> StoreInfo:
+        disk, left = self._disk, self._disk.seconds_to_full
+        return StoreInfo(
+            state=disk.room.word,
+            bytes=disk.stored,
+            free=disk.usage.available,
+            time_to_full_s=None if left is None else int(left),
+            written_per_day=disk.written_per_day,
+        )
 
     # -- disk -------------------------------------------------------------------------------
 
@@ -142,10 +158,18 @@ class Facade:
 
     async def state(self) -> dict[str, Any]:
         """What `gateway status` shows beside the devices."""
-        stats = await self._store.outbox_stats()
+        stats, store = await self._store.outbox_stats(), self.store()
         return {
             "trouble": self._pipeline.trouble,
             "subscribers": self._hub.clients,
+            "disk": {
+                "state": store.state,
+                "used_ratio": round(self._disk.used_share, 4),
+                "free": store.free,
+                "ballast": self._disk.ballast.held,
+                "time_to_full_s": store.time_to_full_s,
+                "written_per_day": store.written_per_day,
+            },
             "outbox": {"depth": stats.depth, "bytes": stats.bytes, "oldest": stats.oldest},
         }
 

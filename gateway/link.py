@@ -68,7 +68,7 @@ class Intake(Protocol):
 
     def parted(self, link: "Link", bye: Bye | None) -> None: ...
 
-    def window(self) -> int: ...
+    def limit(self, committed: int, granted: int) -> int: ...
 
 
 class Door(Protocol):
@@ -319,7 +319,7 @@ class Link:
             store_id=self._terms.store_id,
             state=claim.verdict.state,
             committed=committed,
-            limit=0 if refused else committed + self._intake.window(),
+            limit=0 if refused else self._intake.limit(committed, 0),
             max_message=self._terms.max_message,
             unix_ms=self._clock().ms,
             mono_ms=hello.mono_ms,
@@ -404,5 +404,5 @@ class Link:
         rejects, self._rejects = self._rejects[:most], self._rejects[most:]
         self._ack_due = bool(self._rejects)
         committed = self.stream.committed
-        limit = committed + self._intake.window()
+        limit = self._intake.limit(committed, self._session.limit)
         return Ack(committed=committed, limit=limit, rejects=rejects or None)

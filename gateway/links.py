@@ -32,6 +32,12 @@ class Links:
         if link is not None:
             await link.part(code, text)
 
+    def renew_limits(self) -> None:
+        """Tell every device how far it may send now: one that used up its limit waits for that."""
+        for link in self.all:
+            if link.live:
+                link.acknowledge([])
+
     def close(self) -> None:
         """The gateway restarts: tell every device to come back."""
         for link in list(self.all):

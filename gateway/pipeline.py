@@ -23,7 +23,7 @@ from gateway.core.take import Taker, latest
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
 from gateway.crashpoints import reached
-from gateway.errors import StoreFull, StoreUnavailable
+from gateway.errors import StoreError, StoreFull, StoreUnavailable
 from gateway.measures import Measures
 from gateway.store.journal import pack
 
@@ -99,6 +99,7 @@ class Pipeline:
         self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
         self._ticks: Sequence[Callable[[Group], object]] = ()
         self._outgoing: Callable[[], None] = lambda: None
+        self._committed: Callable[[StoreError | None], None] = lambda _: None
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self._clocked = 0
@@ -114,15 +115,17 @@ class Pipeline:
         due: Callable[[Iterable[f.RevisionDue]], None],
         ticks: Sequence[Callable[[Group], object]],
         outgoing: Callable[[], None],
+        committed: Callable[[StoreError | None], None],
     ) -> None:
         """Complete the circle: who takes messages apart, who revises, who looks at the clock.
 
         `due` is told of late windows when a group is built and when it is durable; each of
         `ticks` may add to every group, four times a second at least; `outgoing` is called when
-        there is something new for the broker.
+        there is something new for the broker; `committed` after every try of a commit, with its
+        error or None.
         """
         self._taker, self._due, self._ticks = taker, due, ticks
-        self._outgoing = outgoing
+        self._outgoing, self._committed = outgoing, committed
 
     def folded(self, row: int) -> None:
         """At the start: journal rows up to `row` were folded again."""
@@ -267,6 +270,7 @@ class Pipeline:
                 if self.trouble is None:
                     log.error("nothing can be committed; devices keep their data: %s", error)
                 self.trouble = str(error)
+                self._committed(error)
                 self._measures.commit_failures.inc()
                 self.turns += 1
                 if self._finishing:
@@ -276,6 +280,7 @@ class Pipeline:
                 if self.trouble is not None:
                     log.warning("commits work again")
                 self.trouble = None
+                self._committed(None)
                 return
 
     def _facts(self, group: Group) -> list[f.Fact]:

@@ -17,6 +17,7 @@ from gateway.core.messages import Bye, Hello, Schema
 from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence
 from gateway.core.registry import Device, Registry, Stream
+from gateway.core.room import Room, send_limit
 from gateway.core.uplink import Arrival
 from gateway.errors import CloseCode, SessionError, WireError
 from gateway.guard import prepare
@@ -47,6 +48,7 @@ class Reception:
         clock: Callable[[], Now],
         terms: Terms,
         window: int,
+        room: Callable[[], Room],
         open_door: bool,
     ) -> None:
         self._pipeline = pipeline
@@ -58,6 +60,7 @@ class Reception:
         self._clock = clock
         self._terms = terms
         self._window = window
+        self._room = room
         self._open = open_door
         self._links = links
 
@@ -133,6 +136,11 @@ class Reception:
         """Messages that a device may have under way: all together fit the memory budget."""
         share = BUDGET_BYTES // max(1, len(self._links.all)) // self._terms.max_message
         return max(1, min(self._window, share))
+
+    def limit(self, committed: int, granted: int) -> int:
+        """How far a device may send that has `committed` and was `granted` a limit before."""
+        window = self.window()
+        return send_limit(self._room(), committed=committed, granted=granted, window=window)
 
     async def claim(self, link: Link, hello: Hello) -> Claim:
         """Fence the device's older connection, let what it sent be committed, and settle."""

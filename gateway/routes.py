@@ -3,6 +3,7 @@
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -122,7 +123,8 @@ class Api:
 
     async def devices(self, request: web.Request) -> web.Response:
         _query(request)
-        return _json(dump({"v": 1, "devices": [device_row(d) for d in self._gateway.devices()]}))
+        rows = [device_row(device) for device in self._gateway.devices()]
+        return _json(dump({"v": 1, "devices": rows, "store": asdict(self._gateway.store())}))
 
     async def device(self, request: web.Request) -> web.Response:
         _query(request)

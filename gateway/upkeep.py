@@ -27,12 +27,15 @@ class Upkeep:
         replay_ms: int,
         clock: Callable[[], Now],
         may_expire: Callable[[], bool],
+        full: Callable[[], bool],
     ) -> None:
+        """`full`: the disk is, and nothing is kept only to be sent again."""
         self._store = store
         self._database = database
         self._replay_ms = replay_ms
         self._clock = clock
         self._may_expire = may_expire
+        self._full = full
         self._sure = True
         self.outbox_depth = 0
         self.outbox_bytes = 0
@@ -66,8 +69,9 @@ class Upkeep:
         self.outbox_oldest, self.outbox_dead = stats.oldest, stats.dead
         now = self._clock()
         self._tell(now)
+        replay_ms = 0 if self._full() else self._replay_ms
         for _ in range(BATCHES if self._may_expire() else 0):
-            if not await self._store.prune(now.ms, replay_ms=self._replay_ms):
+            if not await self._store.prune(now.ms, replay_ms=replay_ms):
                 break
 
     def _tell(self, now: Now) -> None:

@@ -13,6 +13,7 @@ SHELLS = {
     "mqtt": {"mqtt"},
     "systemd": {"systemd"},
     "control": {"control"},
+    "disk": {"disk"},
 }
 IMPURE = {"asyncio", "aiohttp", "sqlite3", "paho", "time", "os", "socket", "threading", "random"}
 

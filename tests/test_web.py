@@ -338,6 +338,16 @@ async def test_devices_and_what_they_lost(served):
     assert rejected["rejected"][0]["body"] == "a100"
 
 
+async def test_the_store_and_its_disk(served):
+    assert (await served.json("/api/devices"))["store"] == {
+        "state": "plenty",
+        "bytes": 1_500_000,
+        "free": 9_000_000_000,
+        "time_to_full_s": None,
+        "written_per_day": 40_000_000,
+    }
+
+
 @pytest.mark.parametrize("path", ["", "/losses", "/rejected"])
 async def test_an_unknown_device_is_not_found(served, path):
     assert problem(await served.get(f"/api/devices/nobody{path}")) == (404, "unknown_device", "id")

@@ -13,10 +13,13 @@ FIELDS = [{0: "v", 2: 86}]
 class WireClient:
     """One connection. `closed` holds the close code once the gateway ended it."""
 
-    def __init__(self, url: str, device: str, *, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, device: str, *, token: str | None = None, autoping: bool = True
+    ) -> None:
         self.url = url
         self.device = device
         self.token = token
+        self.autoping = autoping
         self.closed: int | None = None
 
     async def __aenter__(self) -> "WireClient":
@@ -24,7 +27,7 @@ class WireClient:
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         try:
             self.socket = await self.http.ws_connect(
-                self.url, protocols=["sensorlink.v1"], headers=headers, autoping=True
+                self.url, protocols=["sensorlink.v1"], headers=headers, autoping=self.autoping
             )
         except BaseException:
             await self.http.close()

@@ -12,6 +12,8 @@ from gateway.core.filters import Filter
 CHUNK_ROWS = 200
 AHEAD_MS = 60_000
 """A summary that begins so long after its gateway's time was made before the clock went back."""
+ENDED = frozenset({"closed", "ok", "plenty"})
+"""States of an alert that is over."""
 
 SummaryKey = tuple[str, str, str]
 """Device, metric, window."""
@@ -96,8 +98,8 @@ class Live:
 
     `head` is the number of the newest event that was applied. A summary is replaced by one of the
     same or a later window only, so the revision of an older window changes nothing here; one that
-    lies in the future, since the clock went back, gives way to any. An alert is open from its event
-    with `state` "open" until one of the same device and `name` with another state.
+    lies in the future, since the clock went back, gives way to any. An alert is open until one of
+    the same device and `name` comes whose `state` says that it is over.
     """
 
     def __init__(self, events: Iterable[EventLogged] = (), *, head: int = 0) -> None:
@@ -137,7 +139,7 @@ class Live:
 
     def _alert(self, event: EventLogged) -> None:
         alert = _read_alert(event.payload)
-        if alert.state == "open":
+        if alert.state not in ENDED:
             self._alerts[event.device, alert.name] = event
         else:
             self._alerts.pop((event.device, alert.name), None)

@@ -10,6 +10,7 @@ import { showConnection, showName, showTotals } from "./header.js";
 import { History } from "./history.js";
 import { EVERY, Poll } from "./poll.js";
 import { State } from "./state.js";
+import { showStore } from "./store.js";
 import { Stream } from "./stream.js";
 
 const TICK = 1000; // ms
@@ -81,7 +82,10 @@ async function readRegistry() {
   clearTimeout(soon);
   soon = null;
   const answer = await api.devices().catch(() => null); // asked again in 15 s
-  if (answer) state.registry(answer);
+  if (answer) {
+    state.registry(answer);
+    showStore(answer.store);
+  }
   showEmpty(answer);
 }
 

@@ -23,6 +23,9 @@ READER_CACHE_KIB = 2048
 PAGE_BYTES = 1024
 """A commit writes whole pages to the WAL, and most commits change a few hundred bytes."""
 CHECKPOINT_PAGES = 4000
+LEAST_CHECKPOINT_PAGES = 50
+CHECKPOINT_SHARE = 100
+"""The part of a disk that one checkpoint may take: a hundredth, a fifth of the ballast."""
 JOURNAL_SIZE_LIMIT = 16 * 2**20
 BUSY_TIMEOUT_MS = 5000
 RESET_BUG_FIXED = (3, 51, 3)
@@ -72,6 +75,11 @@ def spare_foreign_wal(path: Path) -> None:
         log.error("the WAL was another database's; it is kept as %s", aside)
 
 
+def is_doubtful(error: BaseException) -> bool:
+    """Whether the connection must not be trusted after this error: what is on disk is not sure."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _UNAVAILABLE
+
+
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """The one connection that writes and checkpoints; the file is made if there is none.
 
@@ -82,27 +90,66 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         check(conn)
-        conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # no effect on a file that exists
-        _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
-        _set(conn, "journal_mode", "WAL", "wal")
-        _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])
-        _set(conn, "wal_autocheckpoint", str(CHECKPOINT_PAGES), CHECKPOINT_PAGES)
-        _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
-        _set(conn, "foreign_keys", "OFF", 0)
-        _set(conn, "cache_size", f"-{WRITER_CACHE_KIB}", -WRITER_CACHE_KIB)
+        _prepare(conn, path, durability)
     except BaseException:
         conn.close()
         raise
     return conn
 
 
+def _prepare(conn: sqlite3.Connection, path: Path, durability: Durability) -> None:
+    conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # no effect on a file that exists
+    _set(conn, "auto_vacuum", "INCREMENTAL", 2)  # no effect once the journal mode is WAL
+    _set(conn, "journal_mode", "WAL", "wal")
+    _set(conn, "synchronous", str(SYNCHRONOUS[durability]), SYNCHRONOUS[durability])
+    pages = _checkpoint_pages(conn, path)
+    _set(conn, "wal_autocheckpoint", str(pages), pages)
+    _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
+    _set(conn, "foreign_keys", "OFF", 0)
+    _set(conn, "cache_size", f"-{WRITER_CACHE_KIB}", -WRITER_CACHE_KIB)
+
+
+def _checkpoint_pages(conn: sqlite3.Connection, path: Path) -> int:
+    """A checkpoint lets the file grow by what it writes: on a small disk it comes more often."""
+    (size,) = conn.execute("PRAGMA page_size").fetchone()
+    disk = os.statvfs(path.parent)
+    share = disk.f_blocks * disk.f_frsize // CHECKPOINT_SHARE
+    return min(CHECKPOINT_PAGES, max(LEAST_CHECKPOINT_PAGES, share // int(size)))
+
+
 def _set(conn: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:
-    conn.execute(f"PRAGMA {pragma} = {value}")
+    """Change a setting only if it is another one: to set auto_vacuum writes a page."""
     (found,) = conn.execute(f"PRAGMA {pragma}").fetchone()
+    if found != expected:
+        conn.execute(f"PRAGMA {pragma} = {value}")
+        (found,) = conn.execute(f"PRAGMA {pragma}").fetchone()
     if found != expected:
         raise StoreUnavailable(
             f"SQLite refused {pragma} = {value} (it is {found}): data_dir must be on a local disk"
         )
+
+
+def reopen_writer(path: Path, durability: Durability) -> sqlite3.Connection:
+    """As `open_writer`, but a file that is gone (its disk was taken out) is not made anew."""
+    if not path.exists():
+        raise StoreUnavailable(f"{path} is gone: put its disk back; nothing was stored")
+    conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        _prepare(conn, path, durability)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def settle(conn: sqlite3.Connection) -> None:
+    """Write what the WAL holds to the database file, and sync that.
+
+    Raises StoreUnavailable while a reader forbids it.
+    """
+    (busy, *_) = conn.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+    if busy:
+        raise StoreUnavailable("a commit cannot be confirmed while older readers are at work")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -19,9 +19,13 @@ from gateway.store import compaction, queries, reading, retention
 from gateway.store.connect import (
     Durability,
     WriterLock,
+    is_doubtful,
     open_reader,
+    reopen_writer,
+    settle,
     translated,
 )
+from gateway.store.outcome import Attempt
 from gateway.store.prune import prune
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
 from gateway.store.starting import start, suspect
@@ -56,6 +60,8 @@ class SqliteStore:
         self._readers: list[sqlite3.Connection] = []
         self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
+        self._doubtful = False
+        self._failed: Attempt | None = None
         self._closed = False
         self.damaged = asyncio.Event()
         """Set when damage is met: the next start sets the file aside."""
@@ -67,7 +73,7 @@ class SqliteStore:
 
     async def commit(self, facts: Sequence[Fact]) -> None:
         self._refuse_if(closed=self._closed)
-        await self._write(self._commit, lambda conn: _write(conn, facts))
+        await self._write(self._store, facts)
         reached("commit.committed")
 
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:
@@ -164,25 +170,47 @@ class SqliteStore:
             raise
         return opened
 
+    def _store(self, facts: Sequence[Fact]) -> None:
+        """Commit facts, unless an earlier try that seemed to fail has stored them."""
+        failed, self._failed = self._failed, Attempt(facts)
+        if failed is not None and failed.facts == facts:
+            self._failed = failed
+        attempt = self._failed
+        if attempt is failed and attempt.is_stored(self._trusted()):
+            settle(self._trusted())
+        else:
+            self._commit(lambda conn: _write(conn, attempt.rows))
+        self._failed = None
+
     def _commit(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction. After an error, even one in COMMIT, the connection can be used again."""
-        conn = self._writer
-        if conn is None:
-            raise StoreUnavailable(f"{self.path} is not open for writing")
-        conn.execute("BEGIN IMMEDIATE")
+        """One transaction. After an error, even one in COMMIT, it may be tried again."""
+        conn = self._trusted()
         try:
+            conn.execute("BEGIN IMMEDIATE")
             result = change(conn)
             conn.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            self._doubtful = is_doubtful(error)
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
         return result
 
+    def _trusted(self) -> sqlite3.Connection:
+        """The connection that writes: a new one after an error of the disk."""
+        old = self._writer
+        if old is None:
+            raise StoreUnavailable(f"{self.path} is not open for writing")
+        if not self._doubtful:
+            return old
+        self._writer = reopen_writer(self.path, self._durability)
+        self._doubtful = False
+        old.close()
+        return self._writer
+
     def _close(self, *, clean: bool = True) -> None:
         """Closing the last connection checkpoints, and removes the WAL."""
-        conn = self._writer
-        if conn is None:
+        if self._writer is None:
             return
         reached("close.begun")
         try:
@@ -190,7 +218,7 @@ class SqliteStore:
                 self._commit(lambda conn: _set_clean(conn, "1"))
                 reached("close.marked")
         finally:
-            self._writer = None
+            conn, self._writer = self._writer, None
             conn.close()
         reached("close.closed")
 

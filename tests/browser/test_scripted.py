@@ -5,6 +5,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 Event = tuple[str, dict[str, Any]]
@@ -190,3 +191,27 @@ def test_a_hidden_page_lets_go_of_its_stream(page: Page, live_gateway: Any) -> N
     with page.expect_request("**/events?*last_event_id=*"):
         page.evaluate(look, False)
     expect(page.locator("#connection")).to_have_text("live")
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "shown", "warning"),
+    [
+        ("plenty", None, "does not grow", ""),
+        ("short", 7200, "full in 2 h", "little room left"),
+        ("full", 259_200, "full in 3 d", "disk full: devices wait"),
+    ],
+)
+def test_the_footer_tells_of_the_disk(
+    page: Page, live_gateway: Any, state: str, left: int | None, shown: str, warning: str
+) -> None:
+    script(page)
+    store = {"bytes": 1_500_000, "free": 9 * 10**9, "time_to_full_s": left, "state": state}
+    told = {"devices": [], "store": store | {"written_per_day": 400_000_000}}
+    page.route("**/api/devices", lambda r: answer(r, told))
+    page.goto(live_gateway.url)
+    footer = page.locator("#store")
+    expect(footer).to_contain_text(
+        re.compile(r"store 1\.5 MB\s+free 9\.0 GB\s+written a day 400\.0 MB")
+    )
+    expect(footer.locator("#store-left")).to_have_text(shown)
+    expect(footer.locator("#store-state")).to_have_text(warning)

@@ -52,6 +52,15 @@ def test_the_status_of_each_device_and_the_open_alerts():
     assert [row["name"] for row in alerts] == ["cold"]
 
 
+def test_an_alert_changes_its_state_until_it_is_over():
+    live = Live()
+    for number, state in enumerate(("short", "full", "short"), 1):
+        live.apply(alert(number, name="disk", state=state))
+        assert [row["state"] for row in shown(live)[2]] == [state]
+    live.apply(alert(4, name="disk", state="plenty"))
+    assert shown(live)[2] == []
+
+
 def test_an_alert_without_a_state_is_over_as_it_is_told():
     live = Live([alert(1, state=None)._replace(payload='{"v":1,"dev":"d1","name":5}')])
     assert shown(live)[2] == []

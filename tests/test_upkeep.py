@@ -1,0 +1,36 @@
+"""What is deleted every few seconds, on a real store."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.core import facts as f
+from gateway.store.sqlite import SqliteStore
+from gateway.upkeep import Upkeep
+from tests.store.samples import HOUR, put
+
+ROWS = 2000
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "gateway.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.mark.parametrize(("full", "left"), [(False, ROWS + 1), (True, 1)])
+async def test_on_a_full_disk_nothing_is_kept_to_be_sent_again(
+    store: SqliteStore, tmp_path: Path, full: bool, left: int
+) -> None:
+    settled = time.time_ns() // 10**6 - HOUR
+    await store.commit([put(number) for number in range(1, ROWS + 2)])
+    await store.commit([f.OutboxDone(settled, number) for number in range(1, ROWS + 1)])
+    upkeep = Upkeep(store=store, database=store.path, replay_ms=24 * HOUR, full=lambda: full)
+    await upkeep._round()
+    rows = await store._read(lambda conn: conn.execute("SELECT count(*) FROM outbox").fetchone())
+    assert rows == (left,)
+    assert [row.id for row in await store.outbox_after(0, 10)] == [ROWS + 1]
