@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import facts as f
+from gateway.core.clock import Now
 from gateway.store.sqlite import SqliteStore
 from gateway.upkeep import Upkeep
 from tests.store.samples import HOUR, put
@@ -29,7 +30,14 @@ async def test_on_a_full_disk_nothing_is_kept_to_be_sent_again(
     settled = time.time_ns() // 10**6 - HOUR
     await store.commit([put(number) for number in range(1, ROWS + 2)])
     await store.commit([f.OutboxDone(settled, number) for number in range(1, ROWS + 1)])
-    upkeep = Upkeep(store=store, database=store.path, replay_ms=24 * HOUR, full=lambda: full)
+    upkeep = Upkeep(
+        store=store,
+        database=store.path,
+        replay_ms=24 * HOUR,
+        clock=lambda: Now(time.time_ns(), time.monotonic_ns()),
+        may_expire=lambda: True,
+        full=lambda: full,
+    )
     await upkeep._round()
     rows = await store._read(lambda conn: conn.execute("SELECT count(*) FROM outbox").fetchone())
     assert rows == (left,)

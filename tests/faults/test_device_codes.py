@@ -10,7 +10,8 @@ import pytest
 
 from gateway.control import ask
 from tests.faults.devices import FAST, begin, healthy, hello, names, reading, values
-from tests.processes import GatewayProcess
+from tests.faults.test_disk_errors import Failing
+from tests.processes import PATIENCE_S, GatewayProcess
 from tests.wire_client import WireClient, new_epoch
 
 name = names("code")
@@ -68,59 +69,32 @@ async def test_disabled_while_connected_and_at_the_door(
     await healthy(gateway)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-async def test_a_full_disk_at_the_door_and_room_again(small_disk: Path) -> None:
-    """Who comes while nothing can be stored is told 4006; nothing acknowledged is lost."""
-    gateway = begin(small_disk, FAST)
-    epoch, ballast = new_epoch(), small_disk / "filler"
+async def test_a_failing_disk_at_the_door_and_a_sound_one_again(tmp_path: Path) -> None:
+    """Who comes while nothing can be stored is told 4006; who is there waits."""
+    gateway = begin(tmp_path, FAST)
     try:
         async with WireClient(gateway.link, "d") as device:
-            await device.hello(epoch)
+            await device.hello(new_epoch())
             await device.schema()
             await device.send(reading(1))
             await device.acked(1)
-            fill(ballast)
-            sent = await until_silent(device)
-            async with WireClient(gateway.link, "e") as other:
-                await other.send(hello("e", new_epoch()))
-                assert await other.end() == 4006
-            ballast.unlink()
-            assert (await device.acked(sent))[2] == sent
-        assert sorted(values(gateway, "d")) == [float(n) for n in range(1, sent + 1)]
+            with Failing(gateway, "fdatasync,fsync", "EIO"):
+                await device.send(reading(2))
+                await until_trouble(gateway)
+                async with WireClient(gateway.link, "e") as other:
+                    await other.send(hello("e", new_epoch()))
+                    assert await other.end() == 4006
+            await device.acked(2)
+        assert values(gateway, "d") == [1.0, 2.0]
     finally:
         gateway.stop()
 
 
-def fill(file: Path) -> None:
-    """Write until the disk has no room."""
-    with file.open("wb", buffering=0) as sink:
-        for size in (65536, 1):
-            try:
-                while True:
-                    sink.write(bytes(size))
-            except OSError:
-                continue
-
-
-async def until_silent(device: WireClient) -> int:
-    """Send until an ACK stays away for a second; the last number sent."""
-    seq = 1
-    while True:
-        seq += 1
-        await device.send(reading(seq))
-        try:
-            async with asyncio.timeout(1.5):
-                await device.acked(seq)
-        except TimeoutError:
-            return seq
+async def until_trouble(gateway: GatewayProcess) -> None:
+    """A commit has failed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while ask(gateway.folder / "data", "status")["trouble"] is None:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_configuration_reaches_the_device_until_it_is_applied(
@@ -129,7 +103,7 @@ async def test_a_configuration_reaches_the_device_until_it_is_applied(
     """MQTT → CONFIG (22) → HELLO 11."""
     from tests.faults.test_broker import Mosquitto
 
-    broker = Mosquitto(tmp_path)
+    broker = Mosquitto(tmp_path, "allow_anonymous true")
     broker.start()
     more = f'{FAST}[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}"\n'
     gateway = begin(tmp_path, more)
