@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.store.connect import PAGE_BYTES
 from tests.faults.campaign import Scene
 
 
@@ -40,9 +41,11 @@ def foreign_wal(data: Path) -> None:
 def torn_wal(data: Path) -> None:
     """The WAL ends in the middle of a frame that no commit follows."""
     with (data / "gateway.db-wal").open("r+b") as wal:
-        frame = wal.read(5000)[32:3032]
+        frames = bytearray(wal.read(5000)[32:3032])
+        for at in range(4, len(frames), 24 + PAGE_BYTES):
+            frames[at : at + 4] = bytes(4)  # not the last frame of a commit
         wal.seek(0, 2)
-        wal.write(frame)
+        wal.write(frames)
 
 
 def no_shm(data: Path) -> None:
