@@ -9,12 +9,13 @@ A crash between two steps loses nothing: at the next start the windows are folde
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gateway.core import facts as f
+from gateway.core.alike import Burst
 from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
 from gateway.core.registry import Registry, Series, Stream
@@ -64,7 +65,7 @@ class Sent:
 
     peer: Peer
     stream: Stream
-    arrival: Arrival
+    arrival: Arrival | Burst
 
 
 class Pipeline:
@@ -133,10 +134,13 @@ class Pipeline:
 
     # -- what shells put in -----------------------------------------------------------------
 
-    def take(self, peer: Peer, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:
-        """Put a message in. The send limit bounds how many can wait; `hurry` ends the wait."""
+    def take(self, peer: Peer, stream: Stream, arrival: Arrival | Burst) -> None:
+        """Put a message in, or the beginning of a burst."""
         self._intake.append(Sent(peer, stream, arrival))
-        self._bytes += len(arrival.raw)
+
+    def came(self, size: int, *, hurry: bool) -> None:
+        """A message of `size` bytes waits (the send limit bounds them); `hurry`: not for long."""
+        self._bytes += size
         self._waiting.set()
         if hurry or self._bytes >= ENOUGH_BYTES:
             self._urgent.set()
@@ -227,6 +231,7 @@ class Pipeline:
         self._waiting.clear()
         self._urgent.clear()
         self._sent = [item for item in intake if isinstance(item, Sent)]
+        self._taker.prepare(group, list(_bursts(self._sent)))
         for item in intake:
             if isinstance(item, Sent):
                 self._taker.take(group, item.stream, item.arrival)
@@ -294,7 +299,7 @@ class Pipeline:
         row = self.registry.number("journal")
         header, body, crc = pack(group.entries)
         low, high = group.span or (None, None)
-        readings = sum(entry.readings for entry in group.entries)
+        readings = sum(entry.readings * entry.alike for entry in group.entries)
         return f.JournalRow(row, group.now.ms, low, high, readings, header, crc, body)
 
     # -- after the commit -------------------------------------------------------------------
@@ -331,6 +336,14 @@ class Pipeline:
             self._rules.turned_away(group.turned_away)
         if any(isinstance(fact, f.OutboxPut) for fact in group.facts):
             self._outgoing()
+
+
+def _bursts(sent: Iterable[Sent]) -> Iterator[tuple[Stream, Burst]]:
+    """The bursts among what came; from now on they do not grow."""
+    for item in sent:
+        if isinstance(item.arrival, Burst):
+            item.arrival.taken = True
+            yield item.stream, item.arrival
 
 
 def _finish(done: "asyncio.Future[T]", result: T) -> None:

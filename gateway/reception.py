@@ -7,6 +7,7 @@ from functools import partial
 from aiohttp import web
 from yarl import URL
 
+from gateway.core.alike import Burst
 from gateway.core.claims import Claim, Claims, sample
 from gateway.core.clock import Now
 from gateway.core.enrolment import token_hash
@@ -188,8 +189,11 @@ class Reception:
             )
         )
 
-    def take(self, peer: Link, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:
-        self._pipeline.take(peer, stream, arrival, hurry=hurry)
+    def take(self, peer: Link, stream: Stream, arrival: Arrival | Burst) -> None:
+        self._pipeline.take(peer, stream, arrival)
+
+    def came(self, size: int, *, hurry: bool) -> None:
+        self._pipeline.came(size, hurry=hurry)
 
     def sample(self, stream: Stream, device_ms: int) -> None:
         """TIMESYNC: one more sample of the boot's clock."""

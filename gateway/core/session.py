@@ -147,6 +147,13 @@ class Session:
             raise WireError(str(error)) from None
         return self._admit(message)
 
+    def follow(self, seq: int) -> bool:
+        """Let a sound DATA message pass if its number is the one that may come now."""
+        if self.state is not State.LIVE or seq != self.next or seq > self.limit:
+            return False
+        self.next = seq + 1
+        return True
+
     def _admit(self, message: Message) -> Message | None:
         """Let an unsequenced or downlink message pass if the law allows it."""
         if self._move(self.peer, message) is None:
