@@ -322,8 +322,8 @@ class Pipeline:
             for folding in group.foldings
             if folding.t is not None
         ]
-        if known:
-            self.windows.fold(known)
+        if known and group.span is not None:
+            self.windows.fold(known, until=group.span[1])
         self._due(group.due)
 
     def _publish(self, group: Group) -> None:
