@@ -20,6 +20,7 @@ from gateway.store.connect import open_reader
 from gateway.store.migrations import NEWEST
 from gateway.store.sqlite import SqliteStore
 from gateway.store.starting import full_check
+from tests.processes import GatewayProcess
 from tests.site import Machine, Probe, Site
 from tests.store.stored import NAMES, ask, exported_now, exported_then, schema_of, unpacked
 
@@ -199,6 +200,19 @@ async def test_a_crash_in_the_migration_loses_nothing(
     before = told(old)
     await opened(path)
     assert told(path) == before
+    assert exported_now(path) == exported_then(name)
+    assert list(path.parent.glob("*damaged*")) == []
+
+
+def test_a_gateway_goes_on_with_it(name: str, path: Path, tmp_path: Path) -> None:
+    """Whatever day it is: nothing may go by age here."""
+    gateway = GatewayProcess(tmp_path, more="[store]\nreadings_days = 0\nsummaries_days = 0\n")
+    gateway.start()
+    try:
+        known = {one["id"] for one in gateway.get("/api/devices")["devices"]}
+        assert known >= {"greenhouse-1", "field-1"}
+    finally:
+        assert gateway.stop() == 0
     assert exported_now(path) == exported_then(name)
     assert list(path.parent.glob("*damaged*")) == []
 
