@@ -9,7 +9,7 @@ for it (20,000 readings).
 
 With --disk (as root) the data folder is an ext4 of its own on a loop device, whose writes are
 counted, those of the file system's journal too. Without it the kernel's account of the process
-counts: with large folios (ext4 on Linux 6.18) that says too much, a whole one for a few bytes of it.
+counts: with large folios (ext4 on Linux 6.18) it takes a whole one for a few bytes of it.
 """
 
 import argparse
