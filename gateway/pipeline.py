@@ -221,9 +221,13 @@ class Pipeline:
                     await self._urgent.wait()
 
     def _build(self) -> Group:
-        """Close what is due, then take all that waits, in the order in which it came."""
+        """Close what was due when the oldest of what waits came, then take all of it in order.
+
+        So no reading is late only because it had to wait for its commit.
+        """
         group = Group(self.registry, self.windows, now=self._clock(), rules=self._rules)
-        self._close_windows(group)
+        came = next((item.arrival.at for item in self._intake if isinstance(item, Sent)), group.now)
+        self._close_windows(group, min(came.unix, group.now.unix))
         for tick in self._ticks:
             tick(group)
         group.add(*self._posted)
@@ -240,8 +244,8 @@ class Pipeline:
         self._due(group.due)
         return group
 
-    def _close_windows(self, group: Group) -> None:
-        closed = self.windows.close(group.now.unix)
+    def _close_windows(self, group: Group, now: int) -> None:
+        closed = self.windows.close(now)
         group.summaries(closed.summaries)
         far = self.windows.shed(group.now.unix + self._rules.max_skew)
         for due in (*closed.from_disk, *sorted(far)):

@@ -8,7 +8,7 @@ readings itself, and so does one whose shorter windows are already closed at a r
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gateway.core.cells import Cell, number_cells, sequence_cells
 from gateway.core.facts import RevisionDue, SummaryMade
-from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
+from gateway.core.readings import INT64_MAX, NS_PER_MS, NS_PER_S, Kind
 from gateway.errors import ConfigError
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -215,9 +215,8 @@ class Windows:
 
     def _closing(self) -> int:
         """The watermark at which the next window closes (ns)."""
-        return min(
-            mark + level.window.length for mark, level in zip(self._mark, self._levels, strict=True)
-        )
+        lengths = [level.window.length for level in self._levels]
+        return min(map(add, self._mark, lengths), default=INT64_MAX)
 
     @property
     def held(self) -> int:
