@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.errors import StoreFull, StoreUnavailable
 
-SIDES = ("", "-wal", "-shm")
+SIDES = ("", "-wal", "-shm", "-journal")
 NEW, SWAP, SUSPECT = ".new", ".swap", ".suspect"
 SCHEMA, CATALOGUE = ".schema", ".catalogue"
 

@@ -91,12 +91,20 @@ def _damage(path: Path, durability: Durability) -> str | None:
     if not path.exists() or not path.stat().st_size:
         return _missing(path)
     try:
+        _roll_back(path)
         with closing(open_reader(path)) as conn:
             return _unsound(conn, path, durability)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
         return str(error)
+
+
+def _roll_back(path: Path) -> None:
+    """Let SQLite undo what a crash left half done while the file was made: a reader may not."""
+    if files.beside(path, "-journal").exists():
+        with closing(sqlite3.connect(path)) as conn:
+            conn.execute("SELECT 1 FROM sqlite_master").fetchone()
 
 
 def _missing(path: Path) -> str | None:

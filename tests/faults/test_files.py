@@ -40,9 +40,9 @@ def foreign_wal(data: Path) -> None:
 def torn_wal(data: Path) -> None:
     """The WAL ends in the middle of a frame that no commit follows."""
     with (data / "gateway.db-wal").open("r+b") as wal:
-        frame = wal.read(5000)[32:3032]
+        frame = wal.read(632)[32:]
         wal.seek(0, 2)
-        wal.write(frame)
+        wal.write(frame[:4] + bytes(4) + frame[8:])
 
 
 def no_shm(data: Path) -> None:
