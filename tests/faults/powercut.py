@@ -162,12 +162,10 @@ def _read(text: str, data: str) -> Iterator[Event]:
         name = path.removeprefix(f"{data}/")
         if name.endswith(" (deleted)"):
             continue
-        if call == "openat":
-            if "O_CREAT" in args:
-                yield Event(at, done, "create", name)
-                appended[name] = 0 if "O_TRUNC" in args else appended.get(name, 0)
-            if "O_TRUNC" in args:
-                yield Event(at, done, "write", name, Write(0, None))
+        if by_name:
+            yield from _named(Event(at, done, call.removesuffix("at"), name), args, texts, data)
+            if call == "openat" and "O_TRUNC" in args:
+                appended[name] = 0
         elif call == "pwrite64":
             content = _bytes(texts[0])[: int(found["result"])]
             yield Event(at, done, "write", name, Write(int(args.rpartition(", ")[2]), content))
@@ -178,13 +176,22 @@ def _read(text: str, data: str) -> Iterator[Event]:
         elif call == "ftruncate":
             size = int(args.rpartition(", ")[2])
             yield Event(at, done, "write", name, Write(size, None))
-        elif call.startswith("rename"):
-            to = _text(texts[1]).removeprefix(f"{data}/")
-            yield Event(at, done, "rename", name, to=to)
         else:
-            yield Event(
-                at, done, {"fdatasync": "fsync", "unlinkat": "unlink"}.get(call, call), name
-            )
+            yield Event(at, done, "fsync", name)
+
+
+def _named(event: Event, args: str, texts: list[str], data: str) -> Iterator[Event]:
+    """What a call made of names."""
+    if event.call == "open":
+        if "O_CREAT" in args:
+            yield event._replace(call="create")
+        if "O_TRUNC" in args:
+            yield event._replace(call="write", write=Write(0, None))
+    elif event.call.startswith("rename"):
+        to = _text(texts[1]).removeprefix(f"{data}/")
+        yield event._replace(call="rename", to=to)
+    else:
+        yield event
 
 
 def _bytes(text: str) -> bytes:
