@@ -24,9 +24,13 @@ REST_S = 0.02
 
 
 class Rescue:
-    """Reads on one thread of its own; writes through the store."""
+    """Reads on one thread of its own; writes through the store.
 
-    def __init__(self, store: SqliteStore) -> None:
+    salvaging: a salvage is under way.
+    """
+
+    def __init__(self, store: SqliteStore, *, salvaging: bool = False) -> None:
+        self.salvaging = salvaging
         self._store = store
         self._path = store.path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-rescue")
@@ -92,7 +96,8 @@ class Rescue:
             yield Salvage(old, known, dues, now)
 
     async def forget(self, state: State) -> None:
-        """Delete the patched copy, if there is one; what was set aside stays."""
+        """Once all is back: delete the patched copy, if there is one; what was set aside stays."""
+        self.salvaging = False
         if state.source != state.file:
             await self._run(lambda: files.remove(self._path.with_name(state.source)))
 
