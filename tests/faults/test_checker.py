@@ -107,7 +107,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "an outbox row stands twice": (
         "wrong_events",
         """INSERT INTO outbox SELECT id + 100000, t, topic, retain, ends, window_ms, backfill,
-        expires, replaces, properties, size, done, attempts, code, dead, payload FROM outbox
+        expires, replaces, properties, size, attempts, code, dead, payload FROM outbox
         WHERE window_ms > 0 LIMIT 1""",
     ),
 }  # fmt: skip
