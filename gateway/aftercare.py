@@ -11,6 +11,7 @@ from gateway.core import facts as f
 from gateway.core.group import Group
 from gateway.core.reopened import reopened
 from gateway.core.windows import Window
+from gateway.crashpoints import reached
 from gateway.errors import StoreBusy, StoreCorrupt, StoreFull, StoreUnavailable
 from gateway.pipeline import Pipeline
 from gateway.revisions import Revisions
@@ -79,8 +80,11 @@ class Aftercare:
             state = piece.state
             self._revisions.add(piece.dues)
         gaps = await self._rescue.gaps(state)
+        reached("salvage.compared")
         await self._pipeline.submit(partial(self._finish, state, gaps))
+        reached("salvage.told")
         await self._rescue.forget(state)
+        reached("salvage.forgotten")
         log.warning(
             "salvaged what could be read; the damaged file stays: delete it when you like",
             extra={"file": state.file, "back": state.back, "lost": state.bad, "gaps": len(gaps)},

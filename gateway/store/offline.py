@@ -13,6 +13,7 @@ from gateway.core import chunks
 from gateway.core import facts as f
 from gateway.core.reopened import reopened
 from gateway.core.windows import Window
+from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.store import backup, files, starting
 from gateway.store.catalogue import Catalogue
@@ -63,7 +64,9 @@ def salvage(path: Path, to: Path, windows: Sequence[Window]) -> State:
                 with closing(open_damaged(source)) as old:
                     state = _bring(old, part, windows)
             files.sync(part)
+            reached("salvage.synced")
             part.replace(to)
+            reached("salvage.placed")
             files.sync(to.absolute().parent)
         finally:
             files.remove(part)

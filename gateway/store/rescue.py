@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt
 from gateway.store import backup, files, starting
 from gateway.store.connect import open_reader, translated
@@ -79,6 +80,7 @@ class Rescue:
             pieces = salvage.pieces(state)
             while (piece := await self._run(lambda: next(pieces, None))) is not None:
                 await self._store.change(partial(_apply, piece))
+                reached("salvage.committed")
                 yield piece
                 await asyncio.sleep(REST_S)
 

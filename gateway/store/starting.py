@@ -210,6 +210,7 @@ def build(new: Path, sources: list[Path], state: State) -> None:
     with translated(new), closing(open_writer(new, "full")) as conn:
         migrate(conn)
         conn.execute("BEGIN IMMEDIATE")
+        reached("build.begun")
         for source in sources:
             if source.exists():
                 with closing(open_damaged(source)) as old:
@@ -217,7 +218,9 @@ def build(new: Path, sources: list[Path], state: State) -> None:
         if state.file:
             begun = state.begun(conn)
             conn.execute("INSERT INTO meta VALUES ('salvage', ?)", (begun.to_json(),))
+        reached("build.copied")
         conn.execute("COMMIT")
+    reached("build.committed")
 
 
 def keep_catalogue(path: Path) -> None:
@@ -225,7 +228,9 @@ def keep_catalogue(path: Path) -> None:
     part = files.beside(path, files.CATALOGUE + ".part")
     build(part, [path], State("", ""))
     files.sync(part)
+    reached("keep.built")
     part.replace(files.beside(path, files.CATALOGUE))
+    reached("keep.renamed")
     files.sync(path.parent)
 
 
