@@ -73,6 +73,7 @@ class Aftercare:
         """Bring back what a damaged database still holds, and say what is lost."""
         state = await self._rescue.state()
         if state is None:
+            await self._rescue.forget()
             return
         log.warning("salvaging", extra={"file": state.file})
         dues: Dues = partial(reopened, self._windows, state.watermark_ns)
@@ -83,7 +84,7 @@ class Aftercare:
         reached("salvage.compared")
         await self._pipeline.submit(partial(self._finish, state, gaps))
         reached("salvage.told")
-        await self._rescue.forget(state)
+        await self._rescue.forget()
         reached("salvage.forgotten")
         log.warning(
             "salvaged what could be read; the damaged file stays: delete it when you like",

@@ -17,7 +17,7 @@ from gateway.errors import StoreFull, StoreUnavailable
 
 SIDES = ("", "-wal", "-shm", "-journal")
 NEW, SWAP, SUSPECT = ".new", ".swap", ".suspect"
-SCHEMA, CATALOGUE = ".schema", ".catalogue"
+SCHEMA, CATALOGUE, PATCHED = ".schema", ".catalogue", ".patched"
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -54,7 +54,7 @@ def salvage(path: Path, to: Path, windows: Sequence[Window]) -> State:
     if to.exists():
         raise StoreError(f"{to} exists already: choose another name")
     part = files.beside(to, ".part")
-    patched = files.beside(to, ".patched")
+    patched = files.beside(to, files.PATCHED)
     with files.reported(to), translated(to):
         try:
             with starting.readable(path, patched=patched) as source:

@@ -97,11 +97,10 @@ class Rescue:
         with closing(open_damaged(source)) as old, closing(open_reader(self._path)) as known:
             yield Salvage(old, known, dues, now)
 
-    async def forget(self, state: State) -> None:
+    async def forget(self) -> None:
         """Once all is back: delete the patched copy, if there is one; what was set aside stays."""
         self.salvaging = False
-        if state.source != state.file:
-            await self._run(lambda: files.remove(self._path.with_name(state.source)))
+        await self._run(lambda: files.remove(files.beside(self._path, files.PATCHED)))
 
 
 def _apply(piece: Piece, conn: sqlite3.Connection) -> None:

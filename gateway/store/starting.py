@@ -173,7 +173,7 @@ def replace_damaged(path: Path) -> Path:
     aside = files.free_name(path, "damaged")
     new = files.beside(path, files.NEW)
     catalogue = files.beside(path, files.CATALOGUE)
-    with readable(path, patched=files.beside(aside, ".patched")) as source:
+    with readable(path, patched=files.beside(path, files.PATCHED)) as source:
         name = aside.name if source == path else source.name
         build(new, [source, catalogue], State(aside.name, name))
     files.replace(path, aside)

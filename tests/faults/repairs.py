@@ -40,7 +40,7 @@ async def past(folder: Path) -> Past:
 async def _run(scene: Scene) -> Ledger:
     await asyncio.to_thread(scene.gateway.start)
     async with scene.load(subscribers=False):
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.5)
         scene.gateway.kill()
     return scene.ledger.snapshot()
 
@@ -83,7 +83,7 @@ class Copy:
         """The next start brings back all there is, and ends cleanly."""
         self.gateway.start()
         deadline = time.monotonic() + PATIENCE_S
-        while self._salvaging():
+        while self._salvaging() or self.left(".patched"):
             assert time.monotonic() < deadline, "the salvage does not end"
             time.sleep(0.05)
         assert self.gateway.stop() == 0

@@ -1,6 +1,8 @@
 """A backup, a restore, a salvage or a copy kept for it dies at any step: nothing is lost by it."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,14 @@ RESTORE = ["restore.copied", "restore.renewed", "restore.built"]
 RESTORE_REPLACES = ["replace.noted", "replace.moved", "replace.placed"]
 REPLACE = [
     "build.begun", "build.copied", "build.committed", "replace.begun", "replace.noted",
-    "replace.moved", "replace.moved:2", "replace.aside", "replace.placed", "replace.cleared",
+    "replace.moved", "replace.aside", "replace.placed", "replace.cleared",
 ]  # fmt: skip
 SALVAGE = [
     "salvage.begun", "salvage.written:3", "salvage.committed:4", "salvage.compared",
     "salvage.told", "salvage.forgotten",
 ]  # fmt: skip
 BY_HAND = ["salvage.written:2", "salvage.synced", "salvage.placed"]
+PATCHED = ["build.committed", "salvage.told"]
 ALL = (*KEPT, *BACKUP, *RESTORE, *RESTORE_REPLACES, *REPLACE, *SALVAGE, *BY_HAND)
 
 
@@ -49,11 +52,9 @@ def test_a_backup(copy: Copy, step: str) -> None:
     copy.dies(step, "backup", str(copy.backup), "--force")
     if step != "backup.placed":
         assert copy.backup.read_bytes() == older
-    for _ in range(2):
-        copy.whole(copy.database, copy.past.now)
-        if copy.backup.read_bytes() != older:
-            copy.whole(copy.backup, copy.past.now)
         assert copy.run("backup", str(copy.backup), "--force") == 0
+    copy.whole(copy.backup, copy.past.now)
+    copy.whole(copy.database, copy.past.now)
     assert copy.left(".part") == []
 
 
@@ -82,6 +83,19 @@ def test_setting_a_database_aside_and_salvaging_it(copy: Copy, step: str) -> Non
     (aside,) = copy.aside()
     copy.whole(aside, copy.past.now)
     assert copy.left(".new", ".swap", ".suspect") == []
+
+
+@pytest.mark.parametrize("step", PATCHED)
+def test_a_patched_copy_goes_with_the_salvage(copy: Copy, step: str) -> None:
+    """The copy in which a lost first page is replaced is as large as the database."""
+    with closing(sqlite3.connect(copy.database)) as conn:
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with copy.database.open("r+b") as file:
+        file.write(b"lost" * 256)
+    copy.dies(step)
+    assert copy.left(".patched")
+    copy.starts()
+    copy.whole(copy.database, copy.past.now)
 
 
 @pytest.mark.parametrize("step", BY_HAND)
