@@ -11,6 +11,7 @@ from gateway.core import facts as f
 from gateway.core.group import Group
 from gateway.core.reopened import reopened
 from gateway.core.windows import Window
+from gateway.crashpoints import reached
 from gateway.errors import StoreBusy, StoreCorrupt, StoreFull, StoreUnavailable
 from gateway.pipeline import Pipeline
 from gateway.revisions import Revisions
@@ -72,6 +73,7 @@ class Aftercare:
         """Bring back what a damaged database still holds, and say what is lost."""
         state = await self._rescue.state()
         if state is None:
+            await self._rescue.forget()
             return
         log.warning("salvaging", extra={"file": state.file})
         dues: Dues = partial(reopened, self._windows, state.watermark_ns)
@@ -79,8 +81,11 @@ class Aftercare:
             state = piece.state
             self._revisions.add(piece.dues)
         gaps = await self._rescue.gaps(state)
+        reached("salvage.compared")
         await self._pipeline.submit(partial(self._finish, state, gaps))
-        await self._rescue.forget(state)
+        reached("salvage.told")
+        await self._rescue.forget()
+        reached("salvage.forgotten")
         log.warning(
             "salvaged what could be read; the damaged file stays: delete it when you like",
             extra={"file": state.file, "back": state.back, "lost": state.bad, "gaps": len(gaps)},

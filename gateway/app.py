@@ -245,7 +245,7 @@ def build(
     )
     revisions.add(opened.dues)
     placing = Placing(disk=store, pipeline=pipeline)
-    rescue = Rescue(store)
+    rescue = Rescue(store, salvaging=bool(opened.meta.get("salvage")))
     reception = Reception(
         pipeline=pipeline,
         links=links,
@@ -329,6 +329,8 @@ def build(
             busy=lambda: pipeline.busy,
             may_expire=may_expire,
             held=upkeep.size,
+            full=lambda: disk.room is Room.FULL,
+            salvaging=lambda: rescue.salvaging,
         ),
         disk=disk,
         measures=measures,

@@ -31,7 +31,8 @@ class Disk(Protocol):
 
 class Compactor:
     """`busy` says whether readings wait for their commit; `may_expire` whether the clock is right;
-    `held` how many bytes the database has on disk."""
+    `held` how many bytes the database has on disk; `full` whether the disk is; `salvaging` whether
+    journal rows still come back under old numbers: until then the rest stays as it is."""
 
     def __init__(
         self,
@@ -42,6 +43,8 @@ class Compactor:
         busy: Callable[[], bool],
         may_expire: Callable[[], bool],
         held: Callable[[], float],
+        full: Callable[[], bool],
+        salvaging: Callable[[], bool],
     ) -> None:
         self._disk = disk
         self._bounds = bounds
@@ -49,6 +52,8 @@ class Compactor:
         self._busy = busy
         self._may_expire = may_expire
         self._held = held
+        self._full = full
+        self._salvaging = salvaging
         self._waited = 0
 
     async def run(self) -> None:
@@ -67,10 +72,19 @@ class Compactor:
             self._waited += 1
             return
         self._waited = 0
+        if not self._salvaging():
+            await self._compact()
+        if self._full() or not self._salvaging():
+            await self._retain()
+
+    async def _compact(self) -> None:
         too_much = bool(self._bounds.most_bytes) and self._held() > self._bounds.most_bytes
         for _ in range(STEPS):
-            if not await self._disk.compact(self._clock().ms, urgent=too_much) or self._busy():
+            urgent = too_much or self._full()
+            if not await self._disk.compact(self._clock().ms, urgent=urgent) or self._busy():
                 break
+
+    async def _retain(self) -> None:
         for _ in range(STEPS):
             now_ms = self._clock().ms if self._may_expire() else None
             if not await self._disk.retain(self._bounds, now_ms):

@@ -22,7 +22,15 @@ class Disk:
         return 0
 
 
-def compactor(disk: Disk, *, busy=lambda: False, sure: bool = True, held: float = 0.0) -> Compactor:
+def compactor(
+    disk: Disk,
+    *,
+    busy=lambda: False,
+    sure: bool = True,
+    held: float = 0.0,
+    full: bool = False,
+    salvaging: bool = False,
+) -> Compactor:
     return Compactor(
         disk=disk,
         bounds=Bounds(30, 730, 1000),
@@ -30,6 +38,8 @@ def compactor(disk: Disk, *, busy=lambda: False, sure: bool = True, held: float 
         busy=busy,
         may_expire=lambda: sure,
         held=lambda: held,
+        full=lambda: full,
+        salvaging=lambda: salvaging,
     )
 
 
@@ -49,6 +59,24 @@ async def test_too_large_a_database_is_urgent() -> None:
     disk = Disk(0)
     await compactor(disk, held=1001.0).round()
     assert disk.asked[0] == ("compact", True)
+
+
+async def test_a_full_disk_is_urgent() -> None:
+    disk = Disk(0)
+    await compactor(disk, full=True).round()
+    assert disk.asked == [("compact", True), ("retain", 5)]
+
+
+async def test_nothing_moves_while_a_salvage_brings_old_rows_back() -> None:
+    disk = Disk(3)
+    await compactor(disk, held=1001.0, salvaging=True).round()
+    assert disk.asked == []
+
+
+async def test_a_full_disk_does_not_wait_for_a_salvage_that_has_no_room() -> None:
+    disk = Disk(3)
+    await compactor(disk, full=True, salvaging=True).round()
+    assert disk.asked == [("retain", 5)]
 
 
 async def test_it_waits_under_load_but_not_for_ever() -> None:

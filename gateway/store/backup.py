@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.store import files
 from gateway.store.connect import open_reader, open_writer, translated
@@ -31,12 +32,16 @@ def backup(path: Path, to: Path, *, force: bool = False) -> int:
     with files.reported(to), translated(path):
         try:
             files.remove(part)
+            reached("backup.begun")
             with closing(open_reader(path)) as conn:
                 conn.execute("VACUUM INTO ?", (os.fspath(part),))
+            reached("backup.copied")
             _check(part)
             part.chmod(0o600)
             files.sync(part)
+            reached("backup.synced")
             part.replace(to)
+            reached("backup.placed")
             files.sync(to.absolute().parent)
         finally:
             files.remove(part)
@@ -56,9 +61,11 @@ def restore(path: Path, file: Path) -> Path | None:
         _check(file)
         new = files.beside(path, files.NEW)
         files.copy(file, new)
+        reached("restore.copied")
         with translated(new), closing(open_writer(new, "full")) as conn:
             migrate(conn)
             renew(conn)
+        reached("restore.built")
         aside = files.free_name(path, "replaced")
         present = path.exists()
         files.replace(path, aside)
@@ -72,6 +79,7 @@ def renew(conn: sqlite3.Connection) -> None:
         conn.execute(statement)
     names = (("store_id", secrets.token_hex(8)), ("log_epoch", new_epoch()))
     conn.executemany("UPDATE meta SET value = ?2 WHERE key = ?1", names)
+    reached("restore.renewed")
     conn.execute("COMMIT")
 
 

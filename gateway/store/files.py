@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.crashpoints import reached
 from gateway.errors import StoreFull, StoreUnavailable
 
-SIDES = ("", "-wal", "-shm")
+SIDES = ("", "-wal", "-shm", "-journal")
 NEW, SWAP, SUSPECT = ".new", ".swap", ".suspect"
-SCHEMA, CATALOGUE = ".schema", ".catalogue"
+SCHEMA, CATALOGUE, PATCHED = ".schema", ".catalogue", ".patched"
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -48,22 +49,28 @@ def free_name(path: Path, why: str) -> Path:
 def replace(path: Path, target: Path) -> None:
     """Set the database aside as `target`, and put what was built as `NAME.new` in its place."""
     sync(beside(path, NEW))
+    reached("replace.begun")
     write(beside(path, SWAP), target.name.encode())
+    reached("replace.noted")
     finish(path)
 
 
 def finish(path: Path) -> None:
-    """Complete a replacement that was begun; harmless if there is none."""
+    """Complete a replacement that is certain; what was built for one that is not goes."""
     swap, new = beside(path, SWAP), beside(path, NEW)
     if not swap.exists():
+        remove(new)
         return
     if new.exists():
         _move(path, path.with_name(swap.read_text()))
         sync(path.parent)
+        reached("replace.aside")
         new.rename(path)
         sync(path.parent)
+        reached("replace.placed")
     for suffix in (SUSPECT, SCHEMA, CATALOGUE):  # they speak of the one that went
         beside(path, suffix).unlink(missing_ok=True)
+    reached("replace.cleared")
     swap.unlink()
     sync(path.parent)
 
@@ -72,6 +79,7 @@ def _move(path: Path, target: Path) -> None:
     for side in SIDES:
         if beside(path, side).exists():
             beside(path, side).rename(beside(target, side))
+            reached("replace.moved")
 
 
 def remove(path: Path) -> None:
@@ -93,7 +101,9 @@ def write(path: Path, content: bytes) -> None:
     part = beside(path, ".part")
     part.write_bytes(content)
     sync(part)
+    reached("write.synced")
     part.replace(path)
+    reached("write.renamed")
     sync(path.parent)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-HEADER, FRAME = 32, 24
+from gateway.store.wal import FRAME, HEADER, frames
+
 _ID = slice(68, 72)  # of the application, in page 1
+_FIRST = b"\0\0\0\1"
 
 
 def set_aside(path: Path) -> Path | None:
@@ -37,14 +39,26 @@ def _is_foreign(ours: bytes, log: BinaryIO) -> bool:
     (own,) = struct.unpack(">H", ours[16:18])
     if size != (65_536 if own == 1 else own):
         return True
-    return any(page[_ID] != ours[_ID] for page in _first_pages(log, size, salt=head[16:24]))
+    pages = _first_pages(log, size, salt=head[16:24])
+    return any(page[_ID] != ours[_ID] for page in pages) and _is_whole(ours, log, size)
+
+
+def _is_whole(ours: bytes, log: BinaryIO, size: int) -> bool:
+    """Whether such a page 1 is not just one that a crash tore."""
+    log.seek(0)
+    data = log.read()
+    for at, good in frames(data, size):
+        page = data[at + FRAME : at + FRAME + 100]
+        if good and data[at : at + 4] == _FIRST and page[_ID] != ours[_ID]:
+            return True
+    return False
 
 
 def _first_pages(log: BinaryIO, size: int, *, salt: bytes) -> Iterator[bytes]:
     """The first bytes of every page 1 in the log, as far as its frames belong together."""
     at = HEADER
     while len(frame := log.read(FRAME)) == FRAME and frame[8:16] == salt:
-        if frame[:4] == b"\0\0\0\1":
+        if frame[:4] == _FIRST:
             yield log.read(100)
         at += FRAME + size
         log.seek(at)

@@ -13,6 +13,7 @@ from gateway.core import chunks
 from gateway.core import facts as f
 from gateway.core.reopened import reopened
 from gateway.core.windows import Window
+from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.store import backup, files, starting
 from gateway.store.catalogue import Catalogue
@@ -53,7 +54,7 @@ def salvage(path: Path, to: Path, windows: Sequence[Window]) -> State:
     if to.exists():
         raise StoreError(f"{to} exists already: choose another name")
     part = files.beside(to, ".part")
-    patched = files.beside(to, ".patched")
+    patched = files.beside(to, files.PATCHED)
     with files.reported(to), translated(to):
         try:
             with starting.readable(path, patched=patched) as source:
@@ -63,7 +64,9 @@ def salvage(path: Path, to: Path, windows: Sequence[Window]) -> State:
                 with closing(open_damaged(source)) as old:
                     state = _bring(old, part, windows)
             files.sync(part)
+            reached("salvage.synced")
             part.replace(to)
+            reached("salvage.placed")
             files.sync(to.absolute().parent)
         finally:
             files.remove(part)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt
 from gateway.store import backup, files, starting
 from gateway.store.connect import open_reader, translated
@@ -24,9 +25,13 @@ REST_S = 0.02
 
 
 class Rescue:
-    """Reads on one thread of its own; writes through the store."""
+    """Reads on one thread of its own; writes through the store.
 
-    def __init__(self, store: SqliteStore) -> None:
+    salvaging: a salvage is under way.
+    """
+
+    def __init__(self, store: SqliteStore, *, salvaging: bool = False) -> None:
+        self.salvaging = salvaging
         self._store = store
         self._path = store.path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-rescue")
@@ -75,6 +80,7 @@ class Rescue:
             pieces = salvage.pieces(state)
             while (piece := await self._run(lambda: next(pieces, None))) is not None:
                 await self._store.change(partial(_apply, piece))
+                reached("salvage.committed")
                 yield piece
                 await asyncio.sleep(REST_S)
 
@@ -91,10 +97,10 @@ class Rescue:
         with closing(open_damaged(source)) as old, closing(open_reader(self._path)) as known:
             yield Salvage(old, known, dues, now)
 
-    async def forget(self, state: State) -> None:
-        """Delete the patched copy, if there is one; what was set aside stays."""
-        if state.source != state.file:
-            await self._run(lambda: files.remove(self._path.with_name(state.source)))
+    async def forget(self) -> None:
+        """Once all is back: delete the patched copy, if there is one; what was set aside stays."""
+        self.salvaging = False
+        await self._run(lambda: files.remove(files.beside(self._path, files.PATCHED)))
 
 
 def _apply(piece: Piece, conn: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ from gateway.core import facts as f
 from gateway.core.downlink import FINAL
 from gateway.core.entry import Entry
 from gateway.core.readings import NS_PER_MS, Batch, Clock
+from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt
 from gateway.store.catalogue import Catalogue
 from gateway.store.damaged import Hole, Row, both_ends, columns, walk
@@ -372,9 +373,11 @@ _SPANS = """INSERT INTO span (block, t_min_ns, t_max_ns, unknown_time)
 
 def apply(conn: sqlite3.Connection, piece: Piece) -> None:
     """Write a piece; the caller begins and ends the transaction."""
+    reached("salvage.begun")
     if piece.rows:
         conn.executemany(piece.sql, piece.rows)
     if piece.state.phase == "journal":
         blocks = {(row[0] >> 8,) for row in piece.rows}
         conn.executemany(_SPANS, sorted(blocks))
     write(conn, [*piece.facts, *piece.dues, f.MetaSet("salvage", piece.state.to_json())])
+    reached("salvage.written")

@@ -176,7 +176,7 @@ def replace_damaged(path: Path) -> Path:
     aside = files.free_name(path, "damaged")
     new = files.beside(path, files.NEW)
     catalogue = files.beside(path, files.CATALOGUE)
-    with readable(path, patched=files.beside(aside, ".patched")) as source:
+    with readable(path, patched=files.beside(path, files.PATCHED)) as source:
         name = aside.name if source == path else source.name
         build(new, [source, catalogue], State(aside.name, name))
     files.replace(path, aside)
@@ -213,6 +213,7 @@ def build(new: Path, sources: list[Path], state: State) -> None:
     with translated(new), closing(open_writer(new, "full")) as conn:
         migrate(conn)
         conn.execute("BEGIN IMMEDIATE")
+        reached("build.begun")
         for source in sources:
             if source.exists():
                 with closing(open_damaged(source)) as old:
@@ -220,7 +221,9 @@ def build(new: Path, sources: list[Path], state: State) -> None:
         if state.file:
             begun = state.begun(conn)
             conn.execute("INSERT INTO meta VALUES ('salvage', ?)", (begun.to_json(),))
+        reached("build.copied")
         conn.execute("COMMIT")
+    reached("build.committed")
 
 
 def keep_catalogue(path: Path) -> None:
@@ -228,7 +231,9 @@ def keep_catalogue(path: Path) -> None:
     part = files.beside(path, files.CATALOGUE + ".part")
     build(part, [path], State("", ""))
     files.sync(part)
+    reached("keep.built")
     part.replace(files.beside(path, files.CATALOGUE))
+    reached("keep.renamed")
     files.sync(path.parent)
 
 

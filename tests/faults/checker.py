@@ -418,8 +418,10 @@ class Check:
     # -- 3: the log, the outbox, the subscribers --------------------------------------------
 
     def _log_bounds(self) -> tuple[int, int]:
-        sql = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM event"
-        oldest, newest = self.ask(sql)[0]
+        """The oldest and the newest number; after damage the log begins anew, at a high one."""
+        begin = json.loads(self.meta.get("floors", "{}")).get("event", 0)
+        sql = "SELECT coalesce(min(id), ?1), coalesce(max(id), ?1) FROM event"
+        oldest, newest = self.ask(sql, begin)[0]
         return oldest, newest
 
     def _check_events(self) -> None:

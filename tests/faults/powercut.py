@@ -3,7 +3,9 @@
 `strace` writes down every call of a gateway under load that changes a file of data_dir. A cut is
 the moment before a sync completes: of each file everything up to its own last completed sync is
 there; of what was written since, a random part is missing, torn at a sector of 512 bytes, or there
-although older writes are not. New and removed names survive only once something was synced.
+although older writes are not. Names are kept in the order of their changes: of those that no sync
+of the folder followed, the first few survive. A file that was renamed before it was synced may
+thus have its new name, and little of its content.
 """
 
 import asyncio
@@ -24,7 +26,8 @@ from tests.faults.ledger import Ledger
 from tests.processes import PATIENCE_S
 
 SECTOR = 512
-CALLS = "pwrite64,write,ftruncate,fdatasync,fsync,unlink,unlinkat,rename,openat"
+NAMING = ("openat", "unlink", "unlinkat", "rename", "renameat", "renameat2")
+CALLS = ",".join(("pwrite64", "write", "ftruncate", "fdatasync", "fsync", *NAMING))
 STRACE = ("strace", "-ff", "-ttt", "-T", "-y", "-xx", "-s", "20000000", "-e", f"trace={CALLS}")
 LINE = re.compile(r"(?P<at>[0-9.]+) (?P<call>\w+)\((?P<args>.*)\) += (?P<result>-?\d+)(?P<rest>.*)")
 TOOK = re.compile(r"<([0-9.]+)>$")
@@ -42,13 +45,14 @@ class Write(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A call that changed something or synced. at, done: Unix s."""
+    """A call that changed something or synced. at, done: Unix s. to: the new name of a file."""
 
     at: float
     done: float
     call: str
     name: str
     write: Write | None = None
+    to: str = ""
 
 
 @dataclass(slots=True)
@@ -57,14 +61,34 @@ class File:
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[Write] = field(default_factory=list)
-    named: bool = False
-    removed: bool = False
 
     def sync(self) -> None:
         for write in self.pending:
             apply(self.durable, write)
         self.pending.clear()
-        self.named = True
+
+
+Naming = dict[str, File | None]
+"""What one call made of names; None: the name is gone."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """The names that the disk surely has, and the newer changes in order, each whole or not."""
+
+    durable: dict[str, File] = field(default_factory=dict)
+    pending: list[Naming] = field(default_factory=list)
+
+    def names(self, changes: int | None = None) -> dict[str, File]:
+        """The names after the first so many changes (None: all)."""
+        found: Naming = dict(self.durable)
+        for change in self.pending[:changes]:
+            found |= change
+        return {name: file for name, file in found.items() if file is not None}
+
+    def sync(self) -> None:
+        self.durable = self.names()
+        self.pending.clear()
 
 
 class Cut(NamedTuple):
@@ -72,7 +96,7 @@ class Cut(NamedTuple):
 
     at: float
     name: str
-    files: dict[str, File]
+    folder: Folder
 
 
 def apply(content: bytearray, write: Write) -> None:
@@ -128,18 +152,20 @@ def _read(text: str, data: str) -> Iterator[Event]:
         took = TOOK.search(found["rest"])
         done = at + float(took[1] if took else 0)
         texts = TEXT.findall(args)
-        by_name = call in ("unlink", "unlinkat", "rename", "openat")
+        by_name = call in NAMING
         file = None if by_name else FILE.match(args)
         path = _text(texts[0]) if by_name else _text(file[1]) if file else ""
         if path == data and call in ("fsync", "fdatasync"):
             yield Event(at, done, "syncdir", "")
         if not path.startswith(f"{data}/") or path.endswith(FORGOTTEN):
             continue
-        name = path.removeprefix(f"{data}/").removesuffix(" (deleted)")
-        if call == "openat":
-            if "O_CREAT" in args:
-                yield Event(at, done, "create", name)
-                appended[name] = 0 if "O_TRUNC" in args else appended.get(name, 0)
+        name = path.removeprefix(f"{data}/")
+        if name.endswith(" (deleted)"):
+            continue
+        if by_name:
+            yield from _named(Event(at, done, call.removesuffix("at"), name), args, texts, data)
+            if call == "openat" and "O_TRUNC" in args:
+                appended[name] = 0
         elif call == "pwrite64":
             content = _bytes(texts[0])[: int(found["result"])]
             yield Event(at, done, "write", name, Write(int(args.rpartition(", ")[2]), content))
@@ -150,12 +176,22 @@ def _read(text: str, data: str) -> Iterator[Event]:
         elif call == "ftruncate":
             size = int(args.rpartition(", ")[2])
             yield Event(at, done, "write", name, Write(size, None))
-        elif call == "rename":
-            raise NotImplementedError("a recording with a rename")
         else:
-            yield Event(
-                at, done, {"fdatasync": "fsync", "unlinkat": "unlink"}.get(call, call), name
-            )
+            yield Event(at, done, "fsync", name)
+
+
+def _named(event: Event, args: str, texts: list[str], data: str) -> Iterator[Event]:
+    """What a call made of names."""
+    if event.call == "open":
+        if "O_CREAT" in args:
+            yield event._replace(call="create")
+        if "O_TRUNC" in args:
+            yield event._replace(call="write", write=Write(0, None))
+    elif event.call.startswith("rename"):
+        to = _text(texts[1]).removeprefix(f"{data}/")
+        yield event._replace(call="rename", to=to)
+    else:
+        yield event
 
 
 def _bytes(text: str) -> bytes:
@@ -170,39 +206,40 @@ def _text(text: str) -> str:
 
 
 def cuts(recording: Sequence[Event]) -> Iterator[Cut]:
-    """A cut before every sync completes, and one at the end. The files may not be changed."""
-    files: dict[str, File] = {}
+    """A cut before every sync completes, and one at the end. The folder may not be changed."""
+    folder = Folder()
     for event in recording:
-        file = files.get(event.name)
         if event.call in ("fsync", "syncdir"):
-            yield Cut(event.at, event.name, files)
-        if event.call == "create" and (file is None or file.removed):
-            files[event.name] = File()
-        elif event.call == "write":
-            assert event.write is not None
-            files.setdefault(event.name, File()).pending.append(event.write)
-        elif event.call == "fsync" and file is not None:
-            file.sync()
-        elif event.call == "unlink" and file is not None:
-            file.removed = True
-        elif event.call == "syncdir":
-            for name in [name for name, one in files.items() if one.removed]:
-                del files[name]
-            for one in files.values():
-                one.named = True
+            yield Cut(event.at, event.name, folder)
+        _follow(folder, event, folder.names().get(event.name))
     if recording:
-        yield Cut(recording[-1].done, "", files)
+        yield Cut(recording[-1].done, "", folder)
 
 
-def lay_out(cut: Cut, folder: Path, rng: random.Random) -> None:
+def _follow(folder: Folder, event: Event, file: File | None) -> None:
+    if event.call == "syncdir":
+        folder.sync()
+    elif file is None:
+        if event.call in ("create", "write"):
+            file = File()
+            folder.pending.append({event.name: file})
+    elif event.call == "fsync":
+        file.sync()
+    elif event.call == "unlink":
+        folder.pending.append({event.name: None})
+    elif event.call == "rename":
+        folder.pending.append({event.name: None, event.to: file})
+    if event.write is not None and file is not None:
+        file.pending.append(event.write)
+
+
+def lay_out(cut: Cut, place: Path, rng: random.Random) -> None:
     """Write the files as the disk may have them."""
-    for name, file in cut.files.items():
-        if (not file.named or file.removed) and rng.random() < 0.5:
-            continue
+    for name, file in cut.folder.names(rng.randint(0, len(cut.folder.pending))).items():
         content = bytearray(file.durable)
         for write in _survivors(file.pending, rng):
             apply(content, write)
-        (folder / name).write_bytes(content)
+        (place / name).write_bytes(content)
 
 
 def _survivors(pending: Sequence[Write], rng: random.Random) -> Iterator[Write]:
@@ -232,6 +269,7 @@ async def survive(
     try:
         await store.open()
         await store.close()
+        assert not list(folder.glob("*.damaged-*")), "it was taken for damage"
     except Exception as error:  # noqa: BLE001 - any of them is a finding
         report.verdict.found.append(f"cut at {cut.at} in {cut.name}: {error!r}")
         report.add(type(report.verdict)(damaged=1), cuts=1)

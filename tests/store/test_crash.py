@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -78,6 +79,30 @@ async def test_every_acknowledged_commit_is_there(tmp_path: Path) -> None:
     for _ in range(KILLS):
         acknowledged = run_and_kill(path, after=at.randint(1, 60))
         assert acknowledged <= await stored(path) <= acknowledged + 1
+
+
+async def test_a_rollback_journal_is_rolled_back(tmp_path: Path) -> None:
+    """What a crash leaves while the file is still made, before its journal mode is WAL."""
+    path, copy = tmp_path / "gateway.db", tmp_path / "copy" / "gateway.db"
+    copy.parent.mkdir()
+    store = SqliteStore(path)
+    await store.open()
+    await store.commit(world())
+    await store.close()
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.execute("PRAGMA journal_mode = DELETE")
+    conn.execute("PRAGMA cache_size = 1")
+    conn.execute("BEGIN")
+    conn.execute("UPDATE meta SET value = '0' WHERE key = 'clean'")
+    conn.execute("DELETE FROM device")
+    conn.execute("INSERT INTO rejected VALUES (9, 9, '', 9, 9, '', 9, zeroblob(1000000))")
+    for side in ("", "-journal"):
+        shutil.copy(f"{path}{side}", f"{copy}{side}")
+    conn.close()
+    store = SqliteStore(copy)
+    assert (await store.open()).devices
+    await store.close()
+    assert [file.name for file in copy.parent.iterdir() if "damaged" in file.name] == []
 
 
 if __name__ == "__main__":

@@ -67,3 +67,19 @@ async def test_our_own_stays(tmp_path: Path) -> None:
         assert set_aside(copy) is None
     await store.close()
     assert set_aside(path) is None
+
+
+async def test_our_own_stays_though_a_crash_tore_its_last_frame(tmp_path: Path) -> None:
+    """Of a frame with page 1, which no commit follows, the header is there and the page is not."""
+    path, copy = tmp_path / "gateway.db", tmp_path / "copy.db"
+    await closed_store(path)
+    store = SqliteStore(path)
+    await store.open()
+    await store.commit([event(1)])
+    shutil.copy(path, copy)
+    wal = path.with_name("gateway.db-wal").read_bytes()
+    await store.close()
+    frame = (1).to_bytes(4, "big") + bytes(4) + wal[16:24] + bytes(8)
+    for page in (b"", bytes(50), bytes(1024)):
+        copy.with_name("copy.db-wal").write_bytes(wal + frame + page)
+        assert set_aside(copy) is None

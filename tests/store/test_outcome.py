@@ -29,6 +29,8 @@ GROUPS: list[list[f.Fact]] = [
     [order(1), DROPPED],
     [DROPPED],
     [f.OutboxRefused(135, False, 9)],
+    [f.OutboxDone(NOW, 9)],
+    [f.OutboxDone(NOW, 9), event(1), DROPPED],
     [f.MetaSet("watermark_ns", "17"), f.StreamMoved(5, NOW, 1)],
 ]
 
@@ -82,6 +84,7 @@ def contents(path: Path) -> list[Sequence[object]]:
     tables = ["journal", "event", "outbox", "loss", "rejected", "schema", "stream", "command"]
     found = [row for table in tables for row in conn.execute(f"SELECT * FROM {table}")]
     found += conn.execute("SELECT * FROM dropped").fetchall()
+    found += conn.execute("SELECT * FROM outbox_done").fetchall()
     found += conn.execute("SELECT * FROM meta WHERE key = 'watermark_ns'").fetchall()
     conn.close()
     return found
