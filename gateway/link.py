@@ -406,10 +406,17 @@ class Link:
     def acknowledge(self, rejects: list[list[int]]) -> None:
         """What this connection sent is durable: tell the device, together with other news."""
         self._rejects.extend(rejects)
-        if self.live:
-            self.send(self._ack())
-        while self._rejects and self.live:
-            self.send(self._ack())
+        if not self.live:
+            return
+        assert self.stream is not None
+        committed = self.stream.committed
+        limit = self._intake.limit(committed, self._session.limit)
+        if not self._rejects:
+            self._write(self._session.acknowledge(committed, limit))
+        while self._rejects:
+            most = min(REJECTS_AT_ONCE, (self.room - 64) // 16)
+            some, self._rejects = self._rejects[:most], self._rejects[most:]
+            self.send(Ack(committed=committed, limit=limit, rejects=some))
 
     def _acknowledge_soon(self) -> None:
         """Once for all that came twice at the same time."""
@@ -422,19 +429,16 @@ class Link:
         self.acknowledge([])
 
     def send(self, message: Message) -> None:
-        """Write a message at once; a device that reads nothing for long is cut off."""
+        """Write a message at once."""
+        if not self.fenced:
+            self._write(self._session.send(message))
+
+    def _write(self, message: bytes) -> None:
+        """Straight to the socket; a device that reads nothing for long is cut off."""
         transport = self._transport
-        if self.fenced or transport is None or transport.is_closing():
+        if transport is None or transport.is_closing():
             return
         if transport.get_write_buffer_size() > MOST_UNREAD:
             transport.abort()
-            return
-        transport.write(binary_frame(self._session.send(message)))
-
-    def _ack(self) -> Ack:
-        assert self.stream is not None
-        most = min(REJECTS_AT_ONCE, (self.room - 64) // 16)
-        rejects, self._rejects = self._rejects[:most], self._rejects[most:]
-        committed = self.stream.committed
-        limit = self._intake.limit(committed, self._session.limit)
-        return Ack(committed=committed, limit=limit, rejects=rejects or None)
+        else:
+            transport.write(binary_frame(message))

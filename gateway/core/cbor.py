@@ -223,6 +223,11 @@ def encode(message: Mapping[int, Any]) -> bytes:
     return cbor2.dumps(message, encoders=_ENCODERS)
 
 
+def encode_numbers(message: Mapping[int, int]) -> bytes:
+    """As `encode`, for a message of nothing but numbers from 0 to 2**64 - 1, and in less time."""
+    return cbor2.dumps(message)
+
+
 def _check_plain(value: Any) -> None:
     if isinstance(value, int):
         if not -(2**64) <= value < 2**64:

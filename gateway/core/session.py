@@ -124,6 +124,12 @@ class Session:
         self._pass(self.role, message)
         return cbor.encode(to_map(message))
 
+    def acknowledge(self, committed: int, limit: int) -> bytes:
+        """Encode an ACK without rejects: most of what a gateway sends are these."""
+        self.committed = max(self.committed, committed)
+        self.limit = max(self.limit, limit)
+        return cbor.encode_numbers({0: Ack.TYPE, 2: committed, 3: limit})
+
     def receive(self, data: bytes) -> Message | None:
         """Take one message of the peer; None means that it is to be ignored.
 
