@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
-from gateway.core.alike import Burst, Shapes
+from gateway.core.alike import Shapes
 from gateway.core.claims import Claim
 from gateway.core.clock import Now
+from gateway.core.data_shapes import DataShape
 from gateway.core.frames import binary_frame
 from gateway.core.layouts import read_schema
 from gateway.core.messages import (
@@ -28,11 +29,13 @@ from gateway.core.messages import (
     Message,
     Need,
     Schema,
+    Senml,
     Timesync,
     Welcome,
 )
 from gateway.core.registry import Device, Stream
 from gateway.core.session import MAJOR, MINOR, REFUSED, Duplicate, Role, Session, State
+from gateway.core.shapes import Burst
 from gateway.core.uplink import Arrival, Uplink
 from gateway.errors import CloseCode, ProtocolError, SessionError, WireError
 
@@ -43,6 +46,7 @@ HELLO_S = 10.0
 PING_S = 30
 LOOKS_A_PING = 6
 SILENCE_S = 75
+MOMENT_NS = 1_000_000
 HOLD_S = 10.5
 CLOSE_S = 2.0
 MOST_UNREAD = 256 * 1024
@@ -275,16 +279,22 @@ class Link:
         shape, seq = self._shapes.find(raw)
         if shape is None or self.stream is None or not self._uplink.idle:
             return False
-        layout = self.stream.layouts.get(shape.sid)
-        if layout is None or not self._session.follow(seq):
+        layout = None
+        if isinstance(shape, DataShape) and (layout := self.stream.layouts.get(shape.sid)) is None:
+            return False
+        if not self._session.follow(seq):
             return False
         burst = self._burst
-        if burst is None or burst.taken or burst.shape is not shape:
+        if burst is None or burst.taken or burst.shape is not shape or self._over(burst):
             burst = self._burst = Burst(shape, layout, self._clock(), seq)
             self._intake.take(self, self.stream, burst)
         burst.raws.append(raw)
         self._came(len(raw), seq)
         return True
+
+    def _over(self, burst: Burst) -> bool:
+        """Whether what comes now came at another time than the burst, and that matters."""
+        return burst.shape.brief and self._clock().mono - burst.at.mono > MOMENT_NS
 
     def _came(self, size: int, last: int) -> None:
         """Something waits; a device that used half of its limit should not wait for long."""
@@ -392,7 +402,7 @@ class Link:
         self._burst = None  # what comes later is taken later
         self._intake.take(self, self.stream, arrival)
         self._came(len(arrival.raw), arrival.last)
-        if isinstance(arrival.message, Data):
+        if isinstance(arrival.message, Data | Senml):
             self._shapes.learn(arrival.raw, arrival.message)
 
     def _answer(self, question: Timesync) -> None:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gateway.core import facts as f
-from gateway.core.alike import Burst
 from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
 from gateway.core.registry import Registry, Series, Stream
 from gateway.core.settling import Settling
+from gateway.core.shapes import Burst
 from gateway.core.take import Taker, latest
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows

@@ -7,7 +7,6 @@ from functools import partial
 from aiohttp import web
 from yarl import URL
 
-from gateway.core.alike import Burst
 from gateway.core.claims import Claim, Claims, sample
 from gateway.core.clock import Now
 from gateway.core.enrolment import token_hash
@@ -19,6 +18,7 @@ from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.room import Room, send_limit
+from gateway.core.shapes import Burst
 from gateway.core.uplink import Arrival
 from gateway.errors import CloseCode, SessionError, WireError
 from gateway.guard import prepare

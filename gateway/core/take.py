@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.core import facts as f
-from gateway.core.alike import Burst, Decoded, decode
+from gateway.core.alike import decode
 from gateway.core.clock import Now
 from gateway.core.columns import read_data
+from gateway.core.data_shapes import DataShape
 from gateway.core.entry import Entry
 from gateway.core.group import Group
 from gateway.core.json import plain
@@ -15,6 +16,7 @@ from gateway.core.readings import INT64_MAX, Batch, Clock, Column, SeriesKey, Ti
 from gateway.core.registry import Device, Stream
 from gateway.core.senml import read_senml
 from gateway.core.session import Refused
+from gateway.core.shapes import Burst, Decoded
 from gateway.core.uplink import Arrival
 from gateway.errors import Reason, Rejected
 
@@ -31,7 +33,7 @@ class Taker:
         """Decode all bursts of a group together, before they are taken one by one."""
         if not group.rules.forward_readings:  # that needs every message by itself
             for stream, burst in bursts:
-                burst.base = _timebase(group, stream, burst.shape.clock, burst.at)
+                burst.base = _base(group, stream, burst)
             decode([burst for _, burst in bursts], latest=latest(group))
 
     def take(self, group: Group, stream: Stream, arrival: Arrival | Burst) -> None:
@@ -90,23 +92,33 @@ def _data(group: Group, stream: Stream, arrival: Arrival, data: Data) -> None:
     group.readings(batch)
 
 
+def _base(group: Group, stream: Stream, burst: Burst) -> Timebase:
+    """The time base of a burst; of packs the time of receipt, for their relative times."""
+    if isinstance(burst.shape, DataShape):
+        return _timebase(group, stream, burst.shape.clock, burst.at)
+    return Timebase(Clock.DEVICE, burst.at.unix)
+
+
 def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None:
-    device, base, fields = stream.device, burst.base, burst.layout.fields
-    if burst.at.sure and base.clock is Clock.DEVICE:
-        device.clock_error_ns = decoded.high - burst.at.unix
+    device, base, shape = stream.device, burst.base, burst.shape
+    schema = 0
+    if isinstance(shape, DataShape):
+        schema = stream.schema_ids[shape.sid]
+        if burst.at.sure and base.clock is Clock.DEVICE:
+            device.clock_error_ns = decoded.high - burst.at.unix
     columns = [
-        Column(SeriesKey(device.name, field.metric, field.kind), field.unit, decoded.t, v)
-        for field, v in zip(fields, decoded.values, strict=True)
+        Column(SeriesKey(device.name, metric, kind), unit, t, v)
+        for metric, kind, unit, t, v in decoded.columns
     ]
     entry = Entry(
         stream=stream.id,
         seq=burst.first,
         last=burst.last,
         message=b"".join(burst.raws),
-        readings=burst.shape.rows * len(fields),
+        readings=shape.readings,
         clock=base.clock,
         offset=base.offset,
-        schema=stream.schema_ids[burst.shape.sid],
+        schema=schema,
         boot=base.boot if base.clock is Clock.UNKNOWN else b"",
         alike=len(burst),
     )
