@@ -19,6 +19,7 @@ from gateway.core.messages import Data, Hello, Schema, to_map
 from gateway.core.readings import NS_PER_MS, NS_PER_S
 from gateway.core.registry import Stream
 from gateway.core.uplink import Arrival
+from gateway.disk import Ballast
 from gateway.store.sqlite import SqliteStore
 
 CONFIG = """
@@ -80,7 +81,11 @@ class Site:
         self.store = SqliteStore(self.database)
         opened = await self.store.open()
         self.parts: Parts = app.build(
-            self.config, store=self.store, opened=opened, machine=self.machine
+            self.config,
+            store=self.store,
+            opened=opened,
+            ballast=Ballast(self.config.gateway.data_dir / "ballast"),
+            machine=self.machine,
         )
         await app._fold(self.parts, self.store, opened)
         self._tasks = [

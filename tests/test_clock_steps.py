@@ -87,7 +87,7 @@ async def test_ten_years_ahead_and_back_while_running(tmp_path: Path, machine: M
     async with Site(tmp_path, machine) as site:
         await run_long(site)
         clockless, timed = await connected(site, "m"), await connected(site, "u", unix=True)
-        acknowledge_upstream(site, hours_ago=20)
+        await acknowledge_upstream(site, hours_ago=20)
         await measure(site, clockless, timed)
         machine.wrong = 10 * YEAR
         await measure(site, clockless, timed, begin=100.0)
@@ -114,7 +114,7 @@ async def test_a_clock_that_insists_on_another_year(
     async with Site(tmp_path, machine) as site:
         await run_long(site)
         clockless = await connected(site, "m")
-        acknowledge_upstream(site, hours_ago=20)
+        await acknowledge_upstream(site, hours_ago=20)
         await measure(site, clockless)
         await site.settled()
         machine.wrong = years * YEAR
@@ -202,9 +202,10 @@ async def test_the_watermark_ran_ahead(tmp_path: Path, machine: Machine) -> None
         assert {rev for (rev,) in site.ask("SELECT rev FROM summary WHERE window = '1m'")} == {1}
 
 
-def acknowledge_upstream(site: Site, *, hours_ago: int) -> None:
+async def acknowledge_upstream(site: Site, *, hours_ago: int) -> None:
     """Outbox rows that the broker acknowledged; they may be deleted 24 h later."""
     t = site.parts.clock().ms - hours_ago * 3_600_000
     for number in (1, 2):  # the newest row of a table always stays
         put = OutboxPut(number, t, "a", b"", False, None, 0, False, None, False, "{}")
-        site.parts.pipeline.post(put, OutboxDone(done=t, id=number))
+        await site.store.commit([put])
+        await site.store.commit([OutboxDone(done=t + number, id=number)])
