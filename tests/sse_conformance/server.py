@@ -52,6 +52,7 @@ class Server:
         url: str = "",
         method: str = "GET",
         version: str = "1.1",
+        source: str | None = None,
     ) -> "contextlib.AbstractAsyncContextManager[Stream]":
         """A stream, open until the block is left. `cursor` goes by header."""
         sent = self.headers | (headers or {})
@@ -65,7 +66,9 @@ class Server:
 
         @contextlib.asynccontextmanager
         async def opened() -> AsyncIterator[Stream]:
-            asked = await Stream.ask(address, headers=sent, method=method, version=version)
+            asked = await Stream.ask(
+                address, headers=sent, method=method, version=version, source=source
+            )
             async with asked as stream:
                 yield stream
 
@@ -116,6 +119,11 @@ class Server:
             await self.cause(stream, 1)
 
 
+def told(events: Sequence[Event]) -> list[tuple[str, str, str]]:
+    """What two clients must agree on."""
+    return [(event.id, event.name, event.data) for event in events]
+
+
 @dataclass
 class Command:
     """Runs a shell command for each text, which it gets on its standard input."""
@@ -142,9 +150,12 @@ class Device:
         self._epoch = new_epoch()
         self._seq = 0
 
+    def _client(self) -> WireClient:
+        return WireClient(self._gateway.link, self._name)
+
     @contextlib.asynccontextmanager
     async def _link(self) -> AsyncIterator[WireClient]:
-        async with WireClient(self._gateway.link, self._name) as client:
+        async with self._client() as client:
             await client.hello(self._epoch, self._seq + 1, self._seq)
             yield client
 

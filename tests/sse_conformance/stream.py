@@ -36,26 +36,28 @@ class Stream(Client):
         headers: Mapping[str, str],
         method: str = "GET",
         version: str = "1.1",
-        stalled: bool = False,
+        source: str | None = None,
     ) -> "Stream":
-        """Send the request. A `stalled` one reads nothing, and has little room for it."""
+        """Send the request, from the address `source` if there is one."""
         where = urlsplit(url)
         secure = None
         if where.scheme == "https":
             secure = ssl.create_default_context()
             secure.check_hostname, secure.verify_mode = False, ssl.CERT_NONE
         port = where.port or (443 if secure else 80)
+        sent = {"Host": where.netloc, "Accept": "text/event-stream"} | dict(headers)
         reader, writer = await asyncio.open_connection(
-            where.hostname, port, ssl=secure, limit=2**12 if stalled else 2**16
+            where.hostname,
+            port,
+            ssl=secure,
+            server_hostname=sent["Host"].partition(":")[0] if secure else None,
+            local_addr=None if source is None else (source, 0),
         )
         stream = cls(reader, writer)
         stream.parser = Recorder()
         target = (where.path or "/") + (f"?{where.query}" if where.query else "")
-        sent = {"Host": where.netloc, "Accept": "text/event-stream"} | dict(headers)
         lines = [f"{method} {target} HTTP/{version}"]
         lines += [f"{name}: {value}" for name, value in sent.items()]
-        if stalled:
-            writer.transport.pause_reading()
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         return stream
 
@@ -63,7 +65,7 @@ class Stream(Client):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        self.writer.transport.abort()  # a proxy may leave the end of TLS unanswered for 30 s
 
     @property
     def code(self) -> int:

@@ -9,8 +9,7 @@ from gateway.core.sse import parse_id
 from tests.events import Client, stand, summary
 from tests.processes import GatewayProcess
 from tests.site import Machine, Probe, Site
-from tests.sse_conformance.server import OWN, ours
-from tests.sse_conformance.test_resume import told
+from tests.sse_conformance.server import OWN, ours, told
 
 BIG = "x" * 12_000
 TRUE = time.time_ns()

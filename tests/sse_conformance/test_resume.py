@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.proxies import Proxy
 from tests.sse_conformance.node_clients import listening
-from tests.sse_conformance.server import Server
+from tests.sse_conformance.server import Server, told
 from tests.sse_conformance.stream import Stream
 from tests.sse_parser import Event
 
@@ -41,10 +41,6 @@ async def cutting(server: Server) -> AsyncIterator[tuple[Proxy, str]]:
         pytest.skip("connections are cut on this machine and without TLS only")
     async with Proxy(where.port or 80) as proxy:
         yield proxy, where._replace(netloc=f"127.0.0.1:{proxy.port}").geturl()
-
-
-def told(events: Sequence[Event]) -> list[tuple[str, str, str]]:
-    return [(event.id, event.name, event.data) for event in events]
 
 
 async def history(server: Server, count: int) -> list[Event]:
