@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import subprocess
 import time
@@ -65,9 +66,16 @@ class ReverseProxy:
     def host(self) -> str:
         return f"{NAME}:{self.port}"
 
+    @property
+    def log(self) -> Path:
+        """What it printed; HAProxy a line for each request."""
+        return self.folder / "requests"
+
     @contextlib.contextmanager
     def running(self) -> Iterator["ReverseProxy"]:
-        process = subprocess.Popen(self._command(), stderr=(self.folder / "errors").open("ab"))
+        command = self._command()
+        with (self.folder / "errors").open("ab") as errors, self.log.open("ab") as log:
+            process = subprocess.Popen(command, stderr=errors, stdout=log)
         try:
             self._wait(process)
             yield self
@@ -76,8 +84,6 @@ class ReverseProxy:
             process.wait(PATIENCE_S)
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
-        import socket
-
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
@@ -117,7 +123,8 @@ class ReverseProxy:
         )
         path = self.folder / "nginx.conf"
         path.write_text(
-            f"user root; daemon off; master_process off; pid {self.folder}/nginx.pid; worker_processes 1;\n"
+            f"user root; daemon off; master_process off; "
+            f"pid {self.folder}/nginx.pid; worker_processes 1;\n"
             f"error_log stderr; events {{}}\nhttp {{ access_log off; {temporary}\n"
             f"gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;\n{site}}}\n"
         )
@@ -153,9 +160,10 @@ class ReverseProxy:
         )
         path = self.folder / "haproxy.cfg"
         path.write_text(
-            "defaults\n    compression algo gzip\n"
+            "global\n    log stdout format raw local0\n"
+            "defaults\n    log global\n    compression algo gzip\n"
             "    compression type text/html application/json text/event-stream\n"
-            f"    log stdout format raw local0\n    option httplog\n{site}"
+            f"    option httplog\n{site}"
         )
         return ["haproxy", "-db", "-f", str(path)]
 
