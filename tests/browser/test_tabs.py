@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cbor2
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.processes import PATIENCE_S, GatewayProcess
 from tests.reverse_proxies import KINDS, NAME, ReverseProxy
@@ -60,7 +60,7 @@ def test_many_tabs_share_one_connection(context: BrowserContext, proxy: ReverseP
         assert tab.evaluate(LISTEN) == "heard"
     page = context.new_page()
     page.goto("/")
-    page.wait_for_function("document.querySelector('#connection').innerText.includes('live')")
+    expect(page.locator("#connection")).to_have_text("live")
     assert set(page.evaluate(PROTOCOLS)) == {"h2"}
     hello = cbor2.dumps({0: 1, 2: [1, 0], 3: "browser", 4: new_epoch(), 5: 1, 6: 0})
     page.evaluate(GREET, base64.b64encode(hello).decode())

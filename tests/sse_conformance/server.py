@@ -86,12 +86,13 @@ class Server:
         assert self.publisher is not None
         await self.publisher.publish(texts)
 
-    async def cause(self, witness: Stream, count: int) -> list[Event]:
-        """Have `count` events happen; what the witness saw of them, and of others between."""
+    async def cause(self, witness: Stream, count: int, *, size: int = 0) -> list[Event]:
+        """Have `count` events of that size happen; what the witness saw of them, and of others
+        between."""
         if self.publisher is None:
             return await self.take(witness, count)
         run = f"{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
-        texts = [f"{run}/{number}." for number in range(count)]
+        texts = [f"{run}/{number}.".ljust(size, "x") for number in range(count)]
         await self.publish(*texts)
         seen: list[Event] = []
         while texts:

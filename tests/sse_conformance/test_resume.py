@@ -43,11 +43,11 @@ async def cutting(server: Server) -> AsyncIterator[tuple[Proxy, str]]:
         yield proxy, where._replace(netloc=f"127.0.0.1:{proxy.port}").geturl()
 
 
-async def history(server: Server, count: int) -> list[Event]:
+async def history(server: Server, count: int, *, size: int = 0) -> list[Event]:
     """Events that have happened by now."""
     async with server.ask() as witness:
         await server.settle(witness)
-        return await server.cause(witness, count)
+        return await server.cause(witness, count, size=size)
 
 
 @pytest.mark.case(15)
@@ -136,7 +136,7 @@ async def test_whoever_joins_while_much_happens_gets_each_event_once(publishing:
 async def test_a_stream_cut_anywhere_goes_on_from_the_last_whole_event(server: Server) -> None:
     """Each connection is reset after a random number of bytes, within events and between."""
     dice = random.Random(3)
-    seen = await history(server, 25)
+    seen = await history(server, 40, size=300)
     async with cutting(server) as (proxy, url):
         proxy.budgets = iter(lambda: dice.randint(600, 6000), 0)
         cursor, found = seen[0].id, []
