@@ -1,6 +1,7 @@
 """Which server is tested: the one at --url, or a gateway that is started here."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,18 +65,20 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProces
 
 
 @pytest.fixture
-def gateway(request: pytest.FixtureRequest) -> GatewayProcess:
-    """A gateway that the tests of a worker share. They leave it running."""
+def only_ours(request: pytest.FixtureRequest) -> None:
     if option(request.config, "--url"):
         pytest.skip("about our own gateway")
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, only_ours: None) -> GatewayProcess:
+    """A gateway that the tests of a worker share. They leave it running."""
     return request.getfixturevalue("_gateway")
 
 
 @pytest.fixture
-def alone(request: pytest.FixtureRequest, tmp_path) -> Iterator[GatewayProcess]:
+def alone(only_ours: None, tmp_path: Path) -> Iterator[GatewayProcess]:
     """A gateway for one test, which may stop and kill it."""
-    if option(request.config, "--url"):
-        pytest.skip("about our own gateway")
     gateway = GatewayProcess(tmp_path, more=MORE)
     gateway.start()
     yield gateway

@@ -114,10 +114,12 @@ class Server:
 
     async def settle(self, stream: Stream) -> None:
         """Read until the stream is live: something that happens now has come through it."""
-        if self.publisher is None:
-            await stream.answer()
-        else:
-            await self.cause(stream, 1)
+        await stream.answer()
+        while self.publisher is not None:
+            with contextlib.suppress(TimeoutError):  # it began to listen after the headers
+                async with asyncio.timeout(self.patience / 5):
+                    await self.cause(stream, 1)
+                    return
 
 
 def told(events: Sequence[Event]) -> list[tuple[str, str, str]]:

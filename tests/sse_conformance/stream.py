@@ -75,7 +75,8 @@ class Stream(Client):
     async def answer(self) -> "Stream":
         """Wait for the status and the headers."""
         async with asyncio.timeout(PATIENCE):
-            await self.head()
+            if not self.headers:
+                await self.head()
         return self
 
     async def _more(self) -> None:
@@ -83,13 +84,13 @@ class Stream(Client):
         if self.headers.get("transfer-encoding") != "chunked":
             await super()._more()
             return
-        if not self._left:
-            self._left = int((await self.reader.readuntil(b"\r\n")).partition(b";")[0], 16)
-            self.ended = not self._left
+        while not self._left and not self.ended:
+            line = await self.reader.readuntil(b"\r\n")
+            if line != b"\r\n":  # as ends the chunk before
+                self._left = int(line.partition(b";")[0], 16)
+                self.ended = not self._left
         data = await self.reader.read(self._left)
         if not data and not self.ended:
             raise EOFError
         self._left -= len(data)
         self._events += self.parser.feed(data)
-        if not self._left:
-            await self.reader.readexactly(2)

@@ -11,6 +11,8 @@ from tests.processes import GatewayProcess
 from tests.site import Machine, Probe, Site
 from tests.sse_conformance.server import OWN, ours, told
 
+pytestmark = pytest.mark.usefixtures("only_ours")
+
 BIG = "x" * 12_000
 TRUE = time.time_ns()
 

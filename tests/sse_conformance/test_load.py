@@ -11,14 +11,10 @@ from tests.events import Client
 from tests.processes import PATIENCE_S, GatewayProcess
 from tests.sse_conformance.server import ours
 
+pytestmark = pytest.mark.usefixtures("only_ours")
+
 EACH = 100_000
 """Bytes of memory that a listener may take."""
-
-
-@pytest.fixture
-def only_ours(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--url", default=None):
-        pytest.skip("about our own gateway")
 
 
 async def subscribers(gateway: GatewayProcess, wanted: int) -> None:
@@ -37,14 +33,12 @@ async def _metrics(gateway: GatewayProcess) -> str:
 
 
 @pytest.mark.case(28)
-@pytest.mark.usefixtures("only_ours")
 async def test_64_clients_get_50_events_a_second(tmp_path: Path) -> None:
     found = await measure(tmp_path, clients=64, rate=50, count=100, stalled=4)
     assert found.busy - found.empty < 68 * EACH + 5_000_000
 
 
 @pytest.mark.case(28)
-@pytest.mark.usefixtures("only_ours")
 async def test_1000_clients_are_held(tmp_path: Path) -> None:
     found = await measure(tmp_path, clients=1000, rate=1, count=2)
     assert found.each < EACH

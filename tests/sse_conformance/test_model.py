@@ -13,6 +13,8 @@ from tests.proxies import Proxy
 from tests.sse_conformance.server import Server, ours
 from tests.sse_parser import Event
 
+pytestmark = pytest.mark.usefixtures("only_ours")
+
 Key = tuple[str, str, str, float]
 
 
