@@ -91,6 +91,10 @@ class Server:
         between."""
         if self.publisher is None:
             return await self.take(witness, count)
+        await self.settle(witness)
+        return await self._cause(witness, count, size=size)
+
+    async def _cause(self, witness: Stream, count: int, *, size: int = 0) -> list[Event]:
         run = f"{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
         texts = [f"{run}/{number}.".ljust(size, "x") for number in range(count)]
         await self.publish(*texts)
@@ -115,11 +119,11 @@ class Server:
     async def settle(self, stream: Stream) -> None:
         """Read until the stream is live: something that happens now has come through it."""
         await stream.answer()
-        while self.publisher is not None:
+        while self.publisher is not None and not stream.live:
             with contextlib.suppress(TimeoutError):  # it began to listen after the headers
                 async with asyncio.timeout(self.patience / 5):
-                    await self.cause(stream, 1)
-                    return
+                    await self._cause(stream, 1)
+                    stream.live = True
 
 
 def told(events: Sequence[Event]) -> list[tuple[str, str, str]]:

@@ -25,6 +25,8 @@ class Stream(Client):
     """A request for an event stream; `async with` closes it."""
 
     parser: Recorder
+    live = False
+    """Whether something that happened since the request has come through."""
     _left = 0
     """Bytes of the present chunk that are still to come."""
 

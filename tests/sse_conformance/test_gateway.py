@@ -115,16 +115,16 @@ async def test_ids_rise_although_the_clock_steps_back(tmp_path) -> None:
 @pytest.mark.case(26)
 async def test_since_begins_at_a_time(gateway: GatewayProcess) -> None:
     server = ours(gateway, device="since")
-    async with server.ask(query="device=since") as stream:
+    async with server.ask(query="device=since&kind=alert") as stream:
         old = await server.cause(stream, 2)
         await asyncio.sleep(0.05)
         now = time.time() * 1000
         await asyncio.sleep(0.05)
         new = await server.cause(stream, 2)
     assert old
-    async with server.ask(query=f"device=since&since={now:.3f}") as stream:
+    async with server.ask(query=f"device=since&kind=alert&since={now:.3f}") as stream:
         assert told(await server.take(stream, 2)) == told(new)
-    async with server.ask(query=f"device=since&since={now + 3_600_000:.0f}") as stream:
+    async with server.ask(query=f"device=since&kind=alert&since={now + 3_600_000:.0f}") as stream:
         assert [event.name for event in await stream.take(2)] == ["hello", "heartbeat"]
         assert told(await server.cause(stream, 1))
     async with server.ask(query="since=5") as stream:
