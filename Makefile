@@ -14,10 +14,13 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # program:Debian package
 TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium \
-          strace:strace systemd-analyze:systemd curl:curl
+          strace:strace systemd-analyze:systemd curl:curl \
+          nginx:nginx-light caddy:caddy haproxy:haproxy node:nodejs npm:npm
+# Event-stream clients that are not ours, pinned by their package-lock.json.
+NODE  := tests/sse_conformance/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run simulate check test soak tools clean
+.PHONY: help demo run simulate check test soak tools debian clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,7 +46,13 @@ test: tools $(VENV)/.test ## all tests (as root, installs the Debian packages th
 soak: tools $(VENV)/.test ## the long fault campaign, SECONDS=1800 SEED=1
 	@exec $(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)
 
-tools:
+tools: debian
+	@cmp -s $(NODE)/package-lock.json $(NODE)/node_modules/.installed || { \
+	  echo "Installing node's event-stream clients …"; \
+	  npm ci --prefix $(NODE) --silent --no-audit --no-fund && \
+	  cp $(NODE)/package-lock.json $(NODE)/node_modules/.installed; }
+
+debian:
 	@missing=""; \
 	for pair in $(TOOLS); do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
@@ -79,5 +88,5 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.demo
 
 clean: ## remove .venv and what tools and tests left (demo data stays)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find gateway simulators tests -name __pycache__ -type d -prune -exec rm -rf {} +

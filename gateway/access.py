@@ -3,12 +3,12 @@
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from gateway.core.addresses import is_address, is_loopback
 from gateway.core.summary import dump
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,7 +41,7 @@ class Access:
         host = request.headers.get("Host")
         if host is not None and not self._known(host):
             return error(421, "host", "the gateway does not go by this host name", "Host")
-        if not _loopback(request.remote):
+        if not is_loopback(request.remote):
             text = "only clients on the gateway's own machine are let in: use 127.0.0.1 there"
             return error(401, "unauthenticated", text)
         if request.method not in SAFE and _foreign(request, host):
@@ -50,7 +50,7 @@ class Access:
 
     def _known(self, host: str) -> bool:
         name = host_name(host)
-        return name in self.names or _is_address(name)
+        return name in self.names or is_address(name)
 
 
 def host_name(host: str) -> str:
@@ -59,23 +59,6 @@ def host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _loopback(address: str | None) -> bool:
-    if address is None or not _is_address(address):
-        return False
-    found = ip_address(address)
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        return found.ipv4_mapped.is_loopback
-    return found.is_loopback
 
 
 def _foreign(request: web.Request, host: str | None) -> bool:

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from gateway.core import sse
+from gateway.core.addresses import asker
 from gateway.core.backlog import Item
 from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter, Subscription, parse_subscription
@@ -112,7 +113,7 @@ class Hub:
         transport = request.transport
         if request.method == "HEAD" or transport is None:
             return web.Response(headers=HEADERS)
-        address = request.remote or ""
+        address = asker(request.remote or "", request.headers.getall("X-Forwarded-For", ()))
         full = self._full(address)
         if full and asked.strict:
             return _refusal()

@@ -91,7 +91,7 @@ class Subscriber:
         self._limits = limits
         self._clock = clock
         self._live = False
-        self._ending = False
+        self._farewell: bytes | None = None
         self._readings: dict[SeriesName, bytes] = {}
         self._awake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -140,10 +140,8 @@ class Subscriber:
         self.outlet.write(sse.render(event, data, ident=shown))
 
     def end(self, farewell: bytes) -> None:
-        """Say goodbye and let `run` come to its end."""
-        self._ending = True
-        if self.outlet.room:
-            self.outlet.write(farewell)
+        """Let `run` say goodbye, as soon as the client takes it, and come to its end."""
+        self._farewell = farewell
         self._awake.set()
 
     def cut(self) -> None:
@@ -153,7 +151,7 @@ class Subscriber:
 
     @property
     def gone(self) -> bool:
-        return self._ending or self.outlet.closed
+        return self._farewell is not None or self.outlet.closed
 
     async def room(self) -> bool:
         """Wait until the client takes more; False if it is gone."""
@@ -170,6 +168,13 @@ class Subscriber:
             self._beat()
             self._check()
             await self._pause()
+        await self._part()
+
+    async def _part(self) -> None:
+        while not self.outlet.closed and not self.outlet.room:
+            await self.outlet.drained(1.0)
+        if self._farewell is not None:
+            self.outlet.write(self._farewell)
 
     def beat(self) -> None:
         """Write a heartbeat; its id never passes an event that was not delivered yet."""
