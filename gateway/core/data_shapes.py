@@ -62,13 +62,14 @@ class DataShape(Shape):
         if self.rows > 1:
             t = (t[:, None] + np.arange(self.rows, dtype=np.int64) * (self.step * unit)).ravel()
         fine = np.logical_and.reduceat(good, starts).tolist()
+        named = [(field.metric, field.kind, field.unit) for field in layout.fields]
         for n, burst in enumerate(bursts):
             if fine[n]:
                 begin = int(starts[n]) * self.rows
                 part = slice(begin, begin + counts[n] * self.rows)
+                times = t[part]
                 columns = [
-                    Values(field.metric, field.kind, field.unit, t[part], v[part])
-                    for field, v in zip(layout.fields, values, strict=True)
+                    Values(*names, times, v[part]) for names, v in zip(named, values, strict=True)
                 ]
                 burst.decoded = Decoded(columns, low[n], high[n])
 

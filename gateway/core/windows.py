@@ -20,7 +20,7 @@ from gateway.core.readings import INT64_MAX, NS_PER_MS, NS_PER_S, Kind
 from gateway.errors import ConfigError
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-ENOUGH = 8192
+ENOUGH = 32_768
 """So many readings are folded at once; fewer when a window closes."""
 MAX_SECONDS = 36_500 * SECONDS["d"]
 
@@ -116,6 +116,10 @@ class Windows:
         self._waiting: list[Readings] = []
         self._count = 0
         self._until = 0
+
+    def is_closed(self, t: int) -> bool:
+        """Whether a window of any length is closed at `t` (ns UTC)."""
+        return t < self._closed_until
 
     def late(self, series: int, t: NDArray[np.int64]) -> set[RevisionDue]:
         """The closed windows that these readings (ns UTC) of `series` fall into."""
