@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench import ingest
+from bench import ingest, sse
 from bench.notes import Notes
 from bench.session import Session
 
-PARTS = {"ingest": ingest.run}
+PARTS = {"ingest": ingest.run, "sse": sse.run}
 
 
 @click.command()

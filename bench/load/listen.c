@@ -62,7 +62,9 @@ static uint32_t number(FILE *source)
 
 static Part part(FILE *source)
 {
-    Part found = { .waits = number(source), .size = number(source) };
+    Part found = { 0 };
+    found.waits = number(source);
+    found.size = number(source);
     found.bytes = calloc(1, found.size + 1);
     if (found.size && fread(found.bytes, found.size, 1, source) != 1) die("the plan is cut off");
     return found;
