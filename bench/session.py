@@ -50,13 +50,15 @@ class Session:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def running(self, peer: Peer, *, slow_ms: int = 0, core: int = SERVER) -> Iterator[Running]:
+    def running(
+        self, peer: Peer, *, slow_ms: int = 0, core: int = SERVER, folder: str = "server"
+    ) -> Iterator[Running]:
         """A server of its own on its core, with a slow disk if asked."""
         more = {}
         if slow_ms:
             more = {"LD_PRELOAD": str(self.tool("slowsync")), "SLOWSYNC_MS": str(slow_ms)}
         peer = peer.with_tool(self.tool)
-        with Running(peer, self.folder / "server", core=core, environment=more) as server:
+        with Running(peer, self.folder / folder, core=core, environment=more) as server:
             yield server
 
     def load(

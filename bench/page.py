@@ -1,0 +1,3 @@
+"""Tables and goals."""
+def machine(r,s): return {}
+def goals_table(n): return ""
