@@ -25,7 +25,9 @@ TARGET = Path("bench-results.json")
 @click.option("--only", multiple=True, help="Servers to measure, by the start of their names.")
 @click.option("--full", is_flag=True, help="100 million stored readings, a million outbox rows.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=TARGET)
-@click.option("--page", type=click.Path(path_type=Path), help="Renew tables and plots of this page.")
+@click.option(
+    "--page", type=click.Path(path_type=Path), help="Renew tables and plots of this page."
+)
 def main(
     *,
     parts: tuple[str, ...],

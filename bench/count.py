@@ -27,7 +27,7 @@ OURS = str(Path(gateway.__file__).parent)
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 TOLERANCE = 0.10
 WARM, TURNS = 3, 5
-MEMORY = Path("/dev/shm")
+MEMORY = "/dev/shm"
 
 
 class Counter:
@@ -74,8 +74,7 @@ class Counter:
 async def count(case: Case) -> dict[str, float]:
     """Bytecodes and calls into C for each message."""
     counter = Counter()
-    folder = MEMORY if MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=folder) as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         work = Work(case, Path(name))
         counter.install()
         try:

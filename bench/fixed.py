@@ -146,5 +146,3 @@ class Work:
         self._parts.rescue.close()
         await self._store.close()
         return committed
-
-

@@ -178,7 +178,9 @@ def mosquitto(*, durable: bool = False, protocol: str = "websockets") -> Peer:
         more += "autosave_interval 1000\n"
         config = folder / "mosquitto.conf"
         config.write_text(
-            MOSQUITTO.format(folder=folder, port=port, protocol=protocol, more=more if durable else "")
+            MOSQUITTO.format(
+                folder=folder, port=port, protocol=protocol, more=more if durable else ""
+            )
         )
         return ["/usr/sbin/mosquitto", "-c", str(config)]
 

@@ -38,13 +38,11 @@ def series(session: Session) -> None:
             plan = plans.wide(server.port, fields=fields, rows=lines)
             found = session.load(plan, window=16, connections=devices, seconds=CALM_S)
             rate = found["per_second"] * fields * lines
-            session.notes.add(
-                PART, "series", str(count), rate=rate, rss_mb=server.rss_mb, **found
-            )
+            session.notes.add(PART, "series", str(count), rate=rate, rss_mb=server.rss_mb, **found)
 
 
 def connections(session: Session) -> None:
-    """Ten readings a message, 16 messages on their way if the limit permits, from ever more connections."""
+    """Ten readings a message, 16 of them on their way if the limit permits."""
     for count in CONNECTIONS:
         session.say(f"scale: {count:,} connections")
         with session.running(peers.gateway()) as server:

@@ -90,9 +90,7 @@ def _watched(server: Running, dashboards: int) -> Iterator[None]:
     """Dashboards as browsers open them: summaries, states, alerts and newest readings."""
     kinds = "&".join(f"kind={kind}" for kind in ("summary", "reading", "status", "alert"))
     command = ["curl", "-sN", "-o", "/dev/null", f"http://127.0.0.1:{server.port}/events?{kinds}"]
-    crowd = [
-        subprocess.Popen(["taskset", "-c", str(LOAD), *command]) for _ in range(dashboards)
-    ]
+    crowd = [subprocess.Popen(["taskset", "-c", str(LOAD), *command]) for _ in range(dashboards)]
     try:
         yield
     finally:
