@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,19 @@ def sensorlink(port: int, readings: int) -> Plan:
     return _sensorlink(port, templates, readings)
 
 
+def wide(port: int, *, fields: int, rows: int) -> Plan:
+    """DATA messages of so many float32 columns."""
+    templates = [cbor2.dumps(_table(fields, rows, seed)) for seed in range(TEMPLATES)]
+    return _sensorlink(port, templates, rows, fields=fields)
+
+
 def senml(port: int, readings: int) -> Plan:
     """SENML messages: packs of so many records."""
     templates = [cbor2.dumps(_senml(readings, seed)) for seed in range(TEMPLATES)]
     return _sensorlink(port, templates, readings)
 
 
-def _sensorlink(port: int, templates: list[bytes], readings: int) -> Plan:
+def _sensorlink(port: int, templates: list[bytes], rows: int, *, fields: int = 1) -> Plan:
     first = templates[0]
     seq, time = first.find(struct.pack(">I", SEQ)), first.find(struct.pack(">Q", TIME))
     return Plan(
@@ -97,10 +104,10 @@ def _sensorlink(port: int, templates: list[bytes], readings: int) -> Plan:
         subprotocol="sensorlink.v1",
         mode=CUMULATIVE,
         templates=templates,
-        prelude=_introduction,
+        prelude=partial(_introduction, fields=fields),
         seq=(seq, 4),
         time=(time, 8) if time >= 0 else (0, 0),
-        back_ms=readings,
+        back_ms=rows,
     )
 
 
@@ -108,8 +115,12 @@ def _data(readings: int, seed: int) -> dict[int, Any]:
     values = walk(readings, seed)
     if readings == 1:
         return {0: 16, 1: SEQ, 2: 1, 3: TIME, 5: [float(values[0])], 7: 0}
-    column = cbor2.CBORTag(85, values.tobytes())
-    return {0: 16, 1: SEQ, 2: 1, 3: TIME, 4: 1, 5: [column], 7: 0}
+    return _table(1, readings, seed)
+
+
+def _table(fields: int, rows: int, seed: int) -> dict[int, Any]:
+    columns = [cbor2.CBORTag(85, walk(rows, seed * fields + at).tobytes()) for at in range(fields)]
+    return {0: 16, 1: SEQ, 2: 1, 3: TIME, 4: 1, 5: columns, 7: 0}
 
 
 def _senml(readings: int, seed: int) -> dict[int, Any]:
@@ -120,9 +131,10 @@ def _senml(readings: int, seed: int) -> dict[int, Any]:
     return {0: 17, 1: SEQ, 2: records}
 
 
-def _introduction(number: int) -> Prelude:
+def _introduction(number: int, *, fields: int) -> Prelude:
     hello = {0: 1, 2: [1, 0], 3: f"bench-{number:04d}", 4: os.urandom(8), 5: 1, 6: 0}
-    schema = {0: 8, 2: 1, 3: [{0: "temperature", 1: "Cel", 2: 85}], 5: b"mark"}
+    columns = [{0: f"temperature-{at}", 1: "Cel", 2: 85} for at in range(fields)]
+    schema = {0: 8, 2: 1, 3: columns, 5: b"mark"}
     return [(cbor2.dumps(hello), 1), (cbor2.dumps(schema), 0)]
 
 
@@ -145,9 +157,9 @@ def mqtt(port: int, readings: int) -> Plan:
     )
 
 
-def _connect(client: str, *, clean: bool = True) -> bytes:
+def _connect(client: str) -> bytes:
     name = client.encode()
-    body = b"\0\4MQTT\4" + bytes([2 if clean else 0]) + b"\0\x3c"
+    body = b"\0\4MQTT\4\2\0\x3c"
     body += struct.pack(">H", len(name)) + name
     return b"\x10" + _varint(len(body)) + body
 
