@@ -106,10 +106,5 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
 clean: ## remove .venv and what tools and tests left (demo data stays)
-<<<<<<< HEAD
 	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find gateway simulators tests -name __pycache__ -type d -prune -exec rm -rf {} +
-=======
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find gateway simulators tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
->>>>>>> bench
