@@ -6,7 +6,7 @@ Secrets never come here: a password as its salted hash, tokens and cookies as SH
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gateway.core.clock import Now
@@ -48,6 +48,8 @@ class SignIn:
 def prepared(password: str) -> str:
     """The password as it is hashed (RFC 8265 §4.2: NFC). Raises AccountError if it is no good."""
     found = unicodedata.normalize("NFC", password)
+    if any("\ud800" <= character <= "\udfff" for character in found):
+        raise AccountError("a password is Unicode text")
     if not SHORTEST <= len(found) <= LONGEST:
         raise AccountError(f"a password has {SHORTEST} to {LONGEST} characters")
     return found
@@ -80,11 +82,6 @@ class Accounts:
             found = SignIn(row.hash, row.user, now.ms + left // NS_PER_MS, now.mono + left)
             self.sign_ins[row.hash] = found
         return self
-
-    @property
-    def none(self) -> bool:
-        """Nobody could sign in, and no script has a token."""
-        return not self.users and not self.tokens
 
     # -- users ------------------------------------------------------------------------------
 
@@ -179,6 +176,20 @@ class Accounts:
             del self.sign_ins[one.hash]
             facts.append(SignedOut(one.hash))
         return facts
+
+
+Change = Callable[[Accounts, str, str, int], list[Fact]]
+"""Of accounts, by name, with the hash of a secret (or ""), at a time (ms)."""
+
+CHANGES: dict[str, Change] = {
+    "user.add": lambda accounts, name, secret, ms: accounts.add_user(name, secret, now_ms=ms),
+    "user.password": lambda accounts, name, secret, _: accounts.change_password(name, secret),
+    "user.remove": lambda accounts, name, *_: accounts.remove_user(name),
+    "user.sign-out": lambda accounts, name, *_: accounts.sign_out_all(name),
+    "token.add": lambda accounts, name, secret, ms: accounts.add_token(name, secret, now_ms=ms),
+    "token.revoke": lambda accounts, name, *_: accounts.revoke_token(name),
+}
+"""What the command line can change, whether the gateway runs or not."""
 
 
 def _check_name(what: str, name: str) -> None:
