@@ -18,7 +18,7 @@ from gateway.errors import ConfigError
 ENV_PREFIX = "SENSOR_GATEWAY__"
 _LONGEST_WINDOW = Duration.parse("366d")
 _LONGEST_LATENESS = Duration.parse("1d")
-_SHORTEST_SESSION = Duration.parse("1m")
+_SHORTEST_SESSION = Duration.parse("1s")
 _LONGEST_SESSION = Duration.parse("90d")
 
 
@@ -177,7 +177,7 @@ def _check_listen(config: Config) -> None:
 
 def _check_access(access: AccessKeys) -> None:
     if not _SHORTEST_SESSION <= access.session <= _LONGEST_SESSION:
-        raise ConfigError("access.session", "is not between 1m and 90d")
+        raise ConfigError("access.session", "is not between 1s and 90d")
     for origin in access.origins:
         if not re.fullmatch(
             r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(:\d+)?", origin
