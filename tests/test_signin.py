@@ -108,6 +108,7 @@ def test_a_browser_is_shown_the_form_and_a_script_is_told(client: httpx.Client) 
     assert page.status_code == 401
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["cache-control"] == "no-store"
+    assert page.headers["referrer-policy"] == "same-origin"  # else forms come with Origin: null
     assert "unsafe" not in page.headers["content-security-policy"]
     assert '<form method="post" action="login">' in page.text
     assert 'role="alert"' not in page.text
