@@ -76,6 +76,7 @@ function connectionChanged() {
   board.floor = poll.answered ? EVERY : TICK;
   document.body.classList.toggle("cut-off", ["lost", "signed-out"].includes(stream.phase) && !poll.answered);
   banner.update(stream, poll.answered);
+  if (stream.phase === "signed-out") showUser(null);
   showConnection(stream.phase, { polling: poll.answered, paused });
 }
 
