@@ -9,7 +9,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.access import Doors, error, is_loopback
+from gateway.access import Doors, error
+from gateway.core.addresses import asker
 from gateway.core.summary import dump
 from gateway.permit import SignInRefused, TooManyAttempts, permit_of
 
@@ -138,10 +139,7 @@ def _go(place: str) -> web.Response:
 
 def address(request: web.Request) -> str:
     """Where the client is; behind a proxy on this machine what the proxy says."""
-    named = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    if named and is_loopback(request.remote):
-        return named[:64]
-    return request.remote or ""
+    return asker(request.remote or "", request.headers.getall("X-Forwarded-For", []))
 
 
 def _is_https(request: web.Request) -> bool:
