@@ -25,13 +25,14 @@ _FLOORS = """INSERT INTO meta VALUES ('floors', ?1)
 
 
 def take_over(conn: sqlite3.Connection, source: sqlite3.Connection) -> None:
-    """Copy what `conn` lacks of devices, streams, boots, schemas and series; read the rest later.
+    """Copy what `conn` lacks of devices, streams, boots, schemas, series, alerts; the rest follows.
 
     The caller begins and ends the transaction. Of several sources the best comes first.
     """
     for table in _TABLES:
         _copy(conn, source, table)
     _copy_small(conn, source, "boot", key="device, boot")
+    _copy_small(conn, source, "alert", key="rule, device, metric")
     meta = _meta(source)
     known = [(key, meta[key]) for key in _META if key in meta]
     conn.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", known)
