@@ -20,12 +20,15 @@ from gateway.aftercare import Aftercare, until_damaged
 from gateway.bridge import META_SESSION, Bridge
 from gateway.compactor import Compactor
 from gateway.config import Config
+from gateway.config_alerts import rules as alert_rules
 from gateway.control import Control, socket_path
 from gateway.core import alerts
 from gateway.core.acks import Acks
+from gateway.core.alerting import Alerts
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
 from gateway.core.facts import MetaSet, OutboxPut
+from gateway.core.gauging import Figures
 from gateway.core.group import Group, Rules
 from gateway.core.live import Live
 from gateway.core.orders import Orders
@@ -96,6 +99,7 @@ class Parts:
     disk: Disk
     measures: Measures
     acks: Acks
+    alerts: Alerts
     bridge: Bridge | None
 
 
@@ -278,10 +282,19 @@ def build(
         replay=replay,
         clock=clock,
     )
+    standing = Alerts(
+        alert_rules(config.alerts),
+        registry=registry,
+        rows=opened.alerts,
+        gateway=config.gateway.id,
+        figures=lambda: Figures(disk.used_share, upkeep.outbox_age),
+        now=clock(),
+    )
     facade = Facade(
         store=store,
         pipeline=pipeline,
         orders=orders,
+        book=standing.book,
         hub=hub,
         window=reception.window,
         disk=disk,
@@ -289,9 +302,10 @@ def build(
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
-        ticks=(presence.tick, orders.tick, placing.tick, acks.tick),
+        ticks=(presence.tick, orders.tick, placing.tick, acks.tick, standing.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
         committed=disk.committed,
+        judge=partial(_judge, pipeline, standing),
     )
     presence.restore(list(registry.devices.values()), clock())
     parts = Parts(
@@ -335,10 +349,17 @@ def build(
         disk=disk,
         measures=measures,
         acks=acks,
+        alerts=standing,
         bridge=bridge,
     )
     _measure(parts)
     return parts
+
+
+def _judge(pipeline: Pipeline, standing: Alerts, group: Group) -> None:
+    """What readings turned is told by the next group, at once."""
+    if standing.judge(group):
+        pipeline.change(standing.book.flush)
 
 
 def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) -> None:
@@ -491,6 +512,13 @@ def _measure(parts: Parts) -> None:
         measures.gauge(
             "mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected
         )
+    book = parts.alerts.book
+    measures.gauge("alerts_open", "Alerts of rules that are open", lambda: book.in_force)
+    measures.gauge(
+        "alerts_unacknowledged",
+        "Those of them that nobody acknowledged",
+        lambda: book.unacknowledged,
+    )
     measures.gauge("ready", "1 if /readyz says so", lambda: parts.facade.not_ready() is None)
     parts.upkeep.measure(parts.measures)
     parts.disk.measure(parts.measures)
@@ -500,7 +528,7 @@ async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:
     """Fold again what open windows need from the disk."""
     settled = int(opened.meta.get("settled_row", 0))
     begun = time.monotonic()
-    await restore.fold(store, parts.registry, parts.windows, settled=settled)
+    await restore.fold(store, parts.registry, parts.windows, settled=settled, alerts=parts.alerts)
     if opened.highest["journal"] > settled:
         parts.pipeline.folded(opened.highest["journal"])
     log.info(

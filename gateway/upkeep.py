@@ -47,7 +47,9 @@ class Upkeep:
         measures.gauge("outbox_rows", "Outbox rows not acknowledged", lambda: self.outbox_depth)
         measures.gauge("outbox_bytes", "Bytes of those rows", lambda: self.outbox_bytes)
         measures.gauge("outbox_dead_rows", "Rows that were given up", lambda: self.outbox_dead)
-        measures.gauge("outbox_oldest_seconds", "Age of the oldest of those rows", self._age)
+        measures.gauge(
+            "outbox_oldest_seconds", "Age of the oldest of those rows", lambda: self.outbox_age
+        )
         measures.gauge(
             "clock_sure", "1 if the system clock is believed", lambda: self._clock().sure
         )
@@ -85,7 +87,9 @@ class Upkeep:
                     " own are placed later and nothing expires"
                 )
 
-    def _age(self) -> float:
+    @property
+    def outbox_age(self) -> float:
+        """Seconds since the oldest outbox row was put that still waits; 0 if none does."""
         if self.outbox_oldest is None:
             return 0.0
         return max(0.0, (self._clock().ms - self.outbox_oldest) / 1000)
