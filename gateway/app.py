@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from aiohttp import web
 
@@ -27,7 +28,7 @@ from gateway.core.acks import Acks
 from gateway.core.alerting import Alerts
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
-from gateway.core.facts import MetaSet, OutboxPut
+from gateway.core.facts import OutboxPut
 from gateway.core.gauging import Figures
 from gateway.core.group import Group, Rules
 from gateway.core.live import Live
@@ -67,8 +68,6 @@ log = logging.getLogger(__name__)
 DATABASE = "gateway.db"
 IDLE_S = 15.0
 FAREWELL_S = 1.0
-META_FULL = "outbox"
-META_DISK = "disk"
 WATCH_S = 5.0
 
 
@@ -227,13 +226,15 @@ def build(
         clock=clock,
         may_expire=may_expire,
         full=lambda: disk.room is Room.FULL,
+        before=opened.meta.get("clock", "ok"),
+        clock_told=partial(_own_alert, pipeline, config.gateway.id, "clock"),
     )
     disk = Disk(
         config.gateway.data_dir,
         ballast=ballast,
         size=upkeep.size,
         written=written_bytes,
-        before=Room[opened.meta.get(META_DISK, Room.PLENTY.word).upper()],
+        before=Room[opened.meta.get("disk", Room.PLENTY.word).upper()],
         changed=partial(_room_changed, pipeline, links, config.gateway.id),
     )
     store_id = bytes.fromhex(opened.meta["store_id"])
@@ -365,11 +366,7 @@ def _judge(pipeline: Pipeline, standing: Alerts, group: Group) -> None:
 def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) -> None:
     """Tell everyone; a device that used up its limit goes on only if it hears of the new one."""
 
-    def tell(group: Group) -> None:
-        group.add(MetaSet(META_DISK, room.word))
-        alerts.tell(group, gateway=gateway, name="disk", state=room.word)
-
-    pipeline.change(tell)
+    _own_alert(pipeline, gateway, "disk", room.word)
     if room is not Room.FULL:
         links.renew_limits()
 
@@ -399,7 +396,13 @@ def _hub(
     )
     return Hub(
         log=store,
-        live=Live(restore.shown(registry, opened), head=opened.highest["event"]),
+        live=Live(
+            chain(
+                restore.shown(registry, opened),
+                alerts.kept(opened.meta, gateway=config.gateway.id, t=clock().ms),
+            ),
+            head=opened.highest["event"],
+        ),
         epoch=opened.meta["log_epoch"],
         gateway=config.gateway.id,
         limits=limits,
@@ -454,9 +457,6 @@ def _bridge(
             if device.since and not device.removed:
                 yield upstream.status(0, device.since, status(device))
 
-    def alert(state: str) -> None:
-        pipeline.change(partial(_tell_outbox, gateway=config.gateway.id, state=state))
-
     return Bridge(
         config=config.mqtt,
         upstream=upstream,
@@ -467,17 +467,17 @@ def _bridge(
         number=lambda: registry.number("outbox"),
         statuses=statuses,
         reopen=lambda since: pipeline.change(lambda group: replay(group, since)),
-        alert=alert,
+        alert=partial(_own_alert, pipeline, config.gateway.id, "outbox"),
         clock=clock,
         connect=mqtt.connect,
         session=opened.meta.get(META_SESSION),
-        full=opened.meta.get(META_FULL) == "full",
+        full=opened.meta.get("outbox") == "full",
     )
 
 
-def _tell_outbox(group: Group, *, gateway: str, state: str) -> None:
-    group.add(MetaSet(META_FULL, state))
-    alerts.tell(group, gateway=gateway, name="outbox", state=state)
+def _own_alert(pipeline: Pipeline, gateway: str, name: str, state: str) -> None:
+    """Tell of a state of the gateway itself."""
+    pipeline.change(partial(alerts.change, gateway=gateway, name=name, state=state))
 
 
 def _measure(parts: Parts) -> None:

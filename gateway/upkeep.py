@@ -28,15 +28,22 @@ class Upkeep:
         clock: Callable[[], Now],
         may_expire: Callable[[], bool],
         full: Callable[[], bool],
+        before: str,
+        clock_told: Callable[[str], None],
     ) -> None:
-        """`full`: the disk is, and nothing is kept only to be sent again."""
+        """`full`: the disk is, and nothing is kept only to be sent again.
+
+        `clock_told` is told whether the clock is "ok" or "wrong" when that changes; `before`: what
+        it was told last.
+        """
         self._store = store
         self._database = database
         self._replay_ms = replay_ms
         self._clock = clock
         self._may_expire = may_expire
         self._full = full
-        self._sure = True
+        self._sure = before == "ok"
+        self._clock_told = clock_told
         self.outbox_depth = 0
         self.outbox_bytes = 0
         self.outbox_dead = 0
@@ -79,6 +86,7 @@ class Upkeep:
     def _tell(self, now: Now) -> None:
         if now.sure != self._sure:
             self._sure = now.sure
+            self._clock_told("ok" if now.sure else "wrong")
             if now.sure:
                 log.warning("the clock is believed again", extra={"unix_ms": now.ms})
             else:
