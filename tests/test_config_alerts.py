@@ -1,5 +1,7 @@
 """The `[[alerts]]` tables: what is accepted, what it means, and what is said of the rest."""
 
+from pathlib import Path
+
 import pytest
 
 from gateway.config import load
@@ -87,3 +89,9 @@ def test_refusals_name_the_key_the_problem_and_the_line(read, text, key, words, 
     assert caught.value.key == key
     assert words in str(caught.value)
     assert line is None or f"line {line})" in str(caught.value)
+
+
+def test_the_example_of_the_documentation_is_one(read):
+    page = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text()
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert {rule.watch for rule in read(example)} == set(Watch)
