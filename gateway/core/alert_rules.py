@@ -59,6 +59,16 @@ class Limits:
             found &= v >= self.below + self.hysteresis
         return found
 
+    def keeps(self, low: float, high: float, *, opened: bool) -> bool:
+        """Whether an alert stays as it is for sure: no value, from the least to the greatest of
+        them, is out or, of one that is open, back."""
+        above, below = self.above, self.below
+        if not opened:
+            return (above is None or high <= above) and (below is None or low >= below)
+        return (above is not None and low > above - self.hysteresis) or (
+            below is not None and high < below + self.hysteresis
+        )
+
     def passed(self, value: float) -> dict[str, float]:
         """The limit that a value lies beyond, by its name."""
         if self.above is not None and value > self.above:

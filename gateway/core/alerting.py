@@ -211,10 +211,14 @@ def _begin_anew(watched: Watched) -> None:
 
 def _in_order(known: list[tuple[Times, NDArray[Any]]], since: int | None) -> tuple[Times, Values]:
     """Readings by time, without those older than `since`."""
-    t = np.concatenate([t for t, _ in known])
-    v = np.concatenate([v.astype(np.float64) for _, v in known])
-    if (np.diff(t) < 0).any():
+    t, v = known[0][0], known[0][1].astype(np.float64, copy=False)
+    if len(known) > 1:
+        t = np.concatenate([t for t, _ in known])
+        v = np.concatenate([v.astype(np.float64, copy=False) for _, v in known])
+    if len(t) > 1 and (t[1:] < t[:-1]).any():
         order = np.argsort(t, kind="stable")
         t, v = t[order], v[order]
-    first = 0 if since is None else int(np.searchsorted(t, since))
-    return t[first:], v[first:]
+    if since is not None and t[0] < since:
+        first = int(np.searchsorted(t, since))
+        t, v = t[first:], v[first:]
+    return t, v

@@ -38,13 +38,11 @@ def judge(limits: Limits, state: State, t: Times, v: Values) -> list[Turn]:
     if the alert was closed before, and the last closing, if it is closed after. An array after
     which the alert is open as before tells nothing.
     """
-    out = limits.out(v)
-    if not state.opened and not out.any():
+    low, high = (v[0], v[0]) if len(v) == 1 else (v.min(), v.max())
+    if limits.keeps(low, high, opened=state.opened):
         state.since = None
         return []
-    back = limits.back(v)
-    if state.opened and not back.any():
-        return []
+    out, back = limits.out(v), limits.back(v)
     began = _began(out, t, state.since)
     due = out if not limits.hold else out & (t - began >= limits.hold)
     turns = _turns(due, back, opened=state.opened)
