@@ -12,7 +12,7 @@ from gateway.core.alert_rules import Limits, Rule, Watch
 from gateway.core.alerting import Alerts
 from gateway.core.clock import Now
 from gateway.core.gauging import Figures
-from gateway.core.group import Folding, Group, Rules
+from gateway.core.group import Folding, Group, Rules, newest
 from gateway.core.readings import Clock, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series
 from gateway.core.topics import Topics, Upstream
@@ -76,7 +76,7 @@ class World:
     def folding(self, readings, **which: Any) -> Folding:
         t, v = zip(*readings, strict=True)
         times = UNIX + (np.array(t) * S).astype(np.int64)
-        return Folding(self.series(**which), times, np.array(v), Clock.DEVICE)
+        return Folding(self.series(**which), times, np.array(v), Clock.DEVICE, newest(times))
 
     def measure(self, *readings: tuple[float, Any], **which: Any) -> list[str]:
         """Durable readings (seconds, value) in a group of their own; what is told after it."""
@@ -161,7 +161,7 @@ def test_late_readings_are_not_judged():
 def test_readings_of_unknown_time_are_not_judged():
     world = World(HOT)
     group = world.group()
-    group.foldings.append(Folding(world.series(), None, np.array([99.0]), Clock.UNKNOWN))
+    group.foldings.append(Folding(world.series(), None, np.array([99.0]), Clock.UNKNOWN, 0))
     assert not world.alerts.judge(group)
 
 
