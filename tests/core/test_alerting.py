@@ -76,7 +76,8 @@ class World:
     def folding(self, readings, **which: Any) -> Folding:
         t, v = zip(*readings, strict=True)
         times = UNIX + (np.array(t) * S).astype(np.int64)
-        return Folding(self.series(**which), times, np.array(v), Clock.DEVICE)
+        newest = len(t) - 1 - int(np.argmax(times[::-1]))
+        return Folding(self.series(**which), times, np.array(v), Clock.DEVICE, newest)
 
     def measure(self, *readings: tuple[float, Any], **which: Any) -> list[str]:
         """Durable readings (seconds, value) in a group of their own; what is told after it."""
@@ -161,7 +162,7 @@ def test_late_readings_are_not_judged():
 def test_readings_of_unknown_time_are_not_judged():
     world = World(HOT)
     group = world.group()
-    group.foldings.append(Folding(world.series(), None, np.array([99.0]), Clock.UNKNOWN))
+    group.foldings.append(Folding(world.series(), None, np.array([99.0]), Clock.UNKNOWN, 0))
     assert not world.alerts.judge(group)
 
 
