@@ -16,6 +16,8 @@ EXACT = 1024
 """Numbers that are kept as they are, and then put into the bins together."""
 MAX_BINS = 8192
 """Bins of one digest: noise around zero of 10**8 numbers takes about 6,500."""
+NARROW = 4096
+"""Bins that lie so close are counted without sorting them."""
 RELATIVE_ERROR = 2.0**-8
 
 _DROPPED_BITS = 52 - 7
@@ -79,9 +81,10 @@ class Digest:
             self._count_loose()
 
     def _count_loose(self) -> None:
-        keys, counts = np.unique(_bins(np.frombuffer(self._loose)), return_counts=True)
-        self._loose = array("d")
-        self._count(keys, counts)
+        if len(self._loose):
+            keys, counts = _tally(_bins(np.frombuffer(self._loose)))
+            self._loose = array("d")
+            self._count(keys, counts)
 
     def _count(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         if not self._overfull:
@@ -93,6 +96,16 @@ class Digest:
             self._overfull = len(self._keys) > MAX_BINS
         if self._overfull:
             self._keys = self._counts = _NONE
+
+
+def _tally(bins: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which bins there are, in order, and how often; at least one."""
+    low = int(bins.min())
+    if int(bins.max()) - low >= NARROW:
+        return np.unique(bins, return_counts=True)
+    counts = np.bincount(bins - low)
+    found = np.flatnonzero(counts)
+    return found + low, counts[found]
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.quantiles import MAX_BINS, RELATIVE_ERROR, Digest, rank
+from gateway.core.quantiles import MAX_BINS, RELATIVE_ERROR, Digest, _bins, _tally, rank
 
 PERCENTS = (0, 1, 5, 50, 95, 99, 100)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -92,3 +92,11 @@ def test_numbers_of_every_magnitude_make_the_digest_give_up_rather_than_grow():
     small = digest([1.0])
     small.merge(sketch)
     assert small.percentiles(50) is None
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_bins_are_tallied_alike_however_far_apart(values: list[float]) -> None:
+    bins = _bins(np.array(values))
+    keys, counts = _tally(bins)
+    wanted = np.unique(bins, return_counts=True)
+    assert (keys.tolist(), counts.tolist()) == (wanted[0].tolist(), wanted[1].tolist())

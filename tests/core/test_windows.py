@@ -12,7 +12,7 @@ from gateway.core.cells import MAX_SEQUENCE
 from gateway.core.facts import RevisionDue
 from gateway.core.quantiles import EXACT, RELATIVE_ERROR
 from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
-from gateway.core.windows import Windows, parse_window, summarise
+from gateway.core.windows import Windows, _order, parse_window, summarise
 from gateway.errors import ConfigError
 
 KINDS = {1: Kind.NUMBER, 2: Kind.NUMBER, 3: Kind.BOOLEAN, 4: Kind.TEXT}
@@ -421,3 +421,17 @@ def test_the_longer_window_around_a_future_one_is_made_from_disk_too():
     open_ones = windows("10s", "1m")
     open_ones.fold([readings(1, seconds(3, 45), [1.0, 2.0])])
     assert open_ones.shed(30 * NS_PER_S) == {RevisionDue("10s", 40_000, 1), RevisionDue("1m", 0, 1)}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([1, 2, 3, 2**40]),
+            st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1)),
+        ),
+        min_size=1,
+    )
+)
+def test_rows_are_ordered_by_series_time_and_arrival(rows):
+    series, t = (np.array(column, np.int64) for column in zip(*rows, strict=True))
+    assert _order(series, t).tolist() == np.lexsort((t, series)).tolist()
