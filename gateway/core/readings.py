@@ -40,8 +40,7 @@ class SeriesKey(NamedTuple):
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """Readings of one series out of one message, in the order in which they were sent.
 
     t: int64, shape (n,), nanoseconds UTC (raw nanoseconds of the boot if the clock is unknown).
