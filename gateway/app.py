@@ -285,6 +285,7 @@ def build(
         hub=hub,
         window=reception.window,
         disk=disk,
+        broker=None if bridge is None else bridge.stats,
     )
     pipeline.attach(
         taker=Taker(orders.answered),

@@ -348,6 +348,22 @@ async def test_the_store_and_its_disk(served):
     }
 
 
+async def test_the_broker_and_what_waits_for_it(served):
+    assert (await served.json("/api/devices"))["broker"] == {
+        "connected": False,
+        "waiting": 120,
+        "bytes": 30_000,
+        "oldest": 1_732_380_000_000,
+        "full_in_s": None,
+        "dropped": 7,
+    }
+
+
+async def test_without_a_broker_that_is_said(served):
+    served.fake.broker = lambda: None
+    assert (await served.json("/api/devices"))["broker"] is None
+
+
 @pytest.mark.parametrize("path", ["", "/losses", "/rejected"])
 async def test_an_unknown_device_is_not_found(served, path):
     assert problem(await served.get(f"/api/devices/nobody{path}")) == (404, "unknown_device", "id")
