@@ -64,7 +64,7 @@ class BrokerInfo:
     """The broker as `/api/devices` shows it, and what waits for it.
 
     waiting: messages that it has not acknowledged, `bytes` of payload, the oldest from `oldest`
-    (Unix ms). full_in_s: None if the outbox does not fill. dropped: given up, the outbox being full.
+    (Unix ms). full_in_s: None if the outbox does not fill. dropped: given up for want of room.
     """
 
     connected: bool
