@@ -5,7 +5,8 @@ PYTHON ?= python3
 PORT   ?= 8080
 DATA   ?= ./demo-data
 CONFIG ?=
-SECONDS ?= 1800
+SECONDS ?= $(if $(filter bench,$(MAKECMDGOALS)),2,1800)
+ROUNDS ?= 3
 SEED   ?= 1
 URL    ?= ws://127.0.0.1:$(PORT)/link
 VENV   := .venv
@@ -14,13 +15,19 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # program:Debian package
 TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium \
-          strace:strace systemd-analyze:systemd curl:curl
+          strace:strace systemd-analyze:systemd curl:curl \
+          nginx:nginx-light caddy:caddy haproxy:haproxy node:nodejs npm:npm
+PEERS  := cc:gcc g++:g++ make:make node:nodejs npm:npm /usr/include/node/node.h:libnode-dev \
+          nginx:nginx /usr/lib/nginx/modules/ngx_nchan_module.so:libnginx-mod-nchan \
+          mosquitto:mosquitto mosquitto_sub:mosquitto-clients curl:curl taskset:util-linux
+# Event-stream clients that are not ours, pinned by their package-lock.json.
+NODE  := tests/sse_conformance/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run simulate check test soak tools clean
+.PHONY: help demo run simulate check test soak bench bench-check tools debian clean
 
 help: ## show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo "Variables: PORT=$(PORT) DATA=$(DATA) CONFIG=$(CONFIG) PYTHON=$(PYTHON)"
 
 demo: $(VENV)/.demo ## gateway, simulated devices and a broker, with a live page on PORT
@@ -43,18 +50,33 @@ test: tools $(VENV)/.test ## all tests (as root, installs the Debian packages th
 soak: tools $(VENV)/.test ## the long fault campaign, SECONDS=1800 SEED=1
 	@exec $(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)
 
-tools:
+tools: debian
+	@cmp -s $(NODE)/package-lock.json $(NODE)/node_modules/.installed || { \
+	  echo "Installing node's event-stream clients …"; \
+	  npm ci --prefix $(NODE) --silent --no-audit --no-fund && \
+	  cp $(NODE)/package-lock.json $(NODE)/node_modules/.installed; }
+
+bench: TOOLS := $(PEERS)
+bench: debian $(VENV)/.bench ## beside its peers: docs/performance.md, ROUNDS=3 SECONDS=2 FULL=1
+	@exec $(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(FULL),--full) \
+	  --page docs/performance.md
+
+bench-check: $(VENV)/.test ## that a message costs no more work than it did (no clock, seconds)
+	@exec $(BIN)/python -m bench.count
+
+debian:
 	@missing=""; \
 	for pair in $(TOOLS); do \
-	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || [ -e "$${pair%%:*}" ] \
+	    || missing="$$missing $${pair##*:}"; \
 	done; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ]; then \
-	  echo "error: the tests need Debian packages that are missing. Install them with:"; \
+	  echo "error: Debian packages are missing. Install them with:"; \
 	  echo "    sudo apt-get install --no-install-recommends$$missing"; \
 	  exit 1; \
 	fi; \
-	echo "Installing Debian packages for the tests:$$missing"; \
+	echo "Installing Debian packages:$$missing"; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null
 
@@ -78,6 +100,11 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install -e '.[demo,test]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV), with what the benchmark needs …"
+	@$(PIP) install -e '.[demo,test,bench]'
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
 clean: ## remove .venv and what tools and tests left (demo data stays)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find gateway simulators tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find gateway simulators tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

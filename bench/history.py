@@ -104,11 +104,12 @@ async def hour(store: SqliteStore, series: int, since: int) -> int:
     return sum([len(run.t) async for _, run in found])
 
 
-def shown(times: list[float]) -> str:
-    return f"{1000 * statistics.median(times):8.2f} {1000 * max(times):8.2f}"
+def timed(name: str, times: list[float]) -> dict[str, float]:
+    return {name: 1000 * statistics.median(times), f"{name}_max": 1000 * max(times)}
 
 
-async def measure(folder: Path, total: int, series: int, newest: int) -> None:
+async def measure(folder: Path, total: int, series: int, newest: int) -> dict[str, float]:
+    """Median and greatest time of the reads, in ms, and bytes a stored reading."""
     each = total // series
     store = SqliteStore(folder / "gateway.db")
     await store.open()
@@ -131,13 +132,13 @@ async def measure(folder: Path, total: int, series: int, newest: int) -> None:
         await hour(store, number, end - HOUR_NS)
         recent.append(time.perf_counter() - begun)
     await store.close()
-    size = store.path.stat().st_size
-    line = f"{total:>12,} {size / total:6.2f} {shown(times)}   {shown(recent)}"
+    found = {"bytes": store.path.stat().st_size / total}
+    found |= timed("chunks", times) | timed("newest", recent)
     if total <= ROWS_AT_MOST:
         rows = await asyncio.to_thread(plain, folder / "rows.db", series, each, places)
-        ratio = statistics.median(times) / statistics.median(rows)
-        line += f"   {shown(rows)} {ratio:6.2f}"
-    print(line, flush=True)
+        found |= timed("rows", rows)
+        found["ratio"] = statistics.median(times) / statistics.median(rows)
+    return found
 
 
 def plain(path: Path, series: int, each: int, places: list[tuple[int, int]]) -> list[float]:
@@ -160,11 +161,11 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=100)
     parser.add_argument("--fresh", type=int, default=20_000, help="readings still in the journal")
     args = parser.parse_args()
-    print("one hour of one series, milliseconds (median, greatest)")
-    print("    readings  B/rdg  from chunks          newest hour         from rows       ratio")
+    print("one hour of one series, milliseconds")
     for total in args.readings:
         with tempfile.TemporaryDirectory() as name:
-            asyncio.run(measure(Path(name), int(total), args.series, args.fresh))
+            found = asyncio.run(measure(Path(name), int(total), args.series, args.fresh))
+        print(f"{total:,.0f}", {key: round(value, 2) for key, value in found.items()}, flush=True)
 
 
 if __name__ == "__main__":

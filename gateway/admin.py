@@ -5,8 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gateway.authority import Authority
 from gateway.control import Command
 from gateway.core import enrolment
+from gateway.core.accounts import CHANGES
 from gateway.core.facts import DeviceAccess
 from gateway.core.group import Group
 from gateway.core.orders import Orders, Request
@@ -33,6 +35,7 @@ class Admin:
         orders: Orders,
         facade: Facade,
         rescue: Rescue,
+        authority: Authority,
         replay: Callable[[Group, int], None] | None,
     ) -> None:
         """`replay` opens again what the broker acknowledged since (Unix ms); None: no broker."""
@@ -43,6 +46,7 @@ class Admin:
         self._orders = orders
         self._facade = facade
         self._rescue = rescue
+        self._authority = authority
 
     def commands(self) -> dict[str, Command]:
         """The table of what can be asked."""
@@ -57,6 +61,8 @@ class Admin:
             "replay": self._replay,
             "status": self._status,
             "backup": self._backup,
+            "account": self._account,
+            "pass": self._pass,
         }
 
     async def _add(self, asked: Mapping[str, Any]) -> None:
@@ -144,6 +150,15 @@ class Admin:
     async def _backup(self, asked: Mapping[str, Any]) -> dict[str, int]:
         size = await self._rescue.backup(Path(asked["file"]), force=bool(asked["force"]))
         return {"bytes": size}
+
+    async def _account(self, asked: Mapping[str, Any]) -> None:
+        change = CHANGES[asked["change"]]
+        await self._authority.change(
+            lambda accounts, now: change(accounts, asked["name"], asked["secret"], now.ms)
+        )
+
+    async def _pass(self, _: Mapping[str, Any]) -> dict[str, str]:
+        return {"token": self._authority.pass_}
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return await self._facade.state()

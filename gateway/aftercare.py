@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -44,6 +45,11 @@ class Aftercare:
         self._revisions = revisions
         self._windows = windows
         self._gateway = gateway
+        self._hurry = asyncio.Event()
+
+    def renew(self) -> None:
+        """Renew the precautions soon: users or tokens changed, and damage must not undo that."""
+        self._hurry.set()
 
     async def run(self, *, unclean: bool) -> None:
         """Work until cancelled. Raises StoreCorrupt once damage is found.
@@ -57,7 +63,10 @@ class Aftercare:
             if unclean:
                 tasks.create_task(self._again(self._rescue.check), name="check")
             for pause_s in chain((FIRST_S,), repeat(RENEW_S)):
-                await asyncio.sleep(pause_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._hurry.wait()
+                self._hurry.clear()
                 await self._again(self._rescue.keep_precautions)
 
     async def _again(self, work: Any) -> None:

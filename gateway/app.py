@@ -17,11 +17,13 @@ from gateway import mqtt, restore
 from gateway.access import Access
 from gateway.admin import Admin
 from gateway.aftercare import Aftercare, until_damaged
+from gateway.authority import Authority
 from gateway.bridge import META_SESSION, Bridge
 from gateway.compactor import Compactor
 from gateway.config import Config
 from gateway.control import Control, socket_path
 from gateway.core import alerts
+from gateway.core.accounts import Accounts
 from gateway.core.acks import Acks
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
@@ -90,6 +92,7 @@ class Parts:
     rescue: Rescue
     aftercare: Aftercare
     facade: Facade
+    authority: Authority
     admin: Admin
     upkeep: Upkeep
     compactor: Compactor
@@ -121,6 +124,7 @@ async def run(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         stack.callback(parts.rescue.close)
+        stack.callback(parts.authority.passwords.close)
         await parts.disk.look()
         address = await _start(parts, config, sockets=sockets, stack=stack)
         async with asyncio.TaskGroup() as tasks:
@@ -287,6 +291,22 @@ def build(
         disk=disk,
         broker=None if bridge is None else bridge.stats,
     )
+    aftercare = Aftercare(
+        rescue=rescue,
+        pipeline=pipeline,
+        revisions=revisions,
+        windows=lengths,
+        gateway=config.gateway.id,
+    )
+    authority = Authority(
+        _accounts(config, opened, now=clock()),
+        pipeline=pipeline,
+        clock=clock,
+        cookie=f"gateway-{opened.meta['store_id'][:8]}",
+        trust_loopback=config.access.trust_loopback,
+        changed=hub.recheck,
+        stored=aftercare.renew,
+    )
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
@@ -306,20 +326,16 @@ def build(
         reception=reception,
         revisions=revisions,
         rescue=rescue,
-        aftercare=Aftercare(
-            rescue=rescue,
-            pipeline=pipeline,
-            revisions=revisions,
-            windows=lengths,
-            gateway=config.gateway.id,
-        ),
+        aftercare=aftercare,
         facade=facade,
+        authority=authority,
         admin=Admin(
             pipeline=pipeline,
             links=links,
             orders=orders,
             facade=facade,
             rescue=rescue,
+            authority=authority,
             replay=None if bridge is None else replay,
         ),
         upkeep=upkeep,
@@ -352,6 +368,11 @@ def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) ->
     pipeline.change(tell)
     if room is not Room.FULL:
         links.renew_limits()
+
+
+def _accounts(config: Config, opened: Opened, *, now: Now) -> Accounts:
+    accounts = Accounts(length=config.access.session)
+    return accounts.restore(opened.users, opened.tokens, opened.sign_ins, now=now)
 
 
 def _bounds(config: Config) -> Bounds:
@@ -464,6 +485,9 @@ def _measure(parts: Parts) -> None:
     """Name what `/metrics` reads from memory."""
     measures, devices = parts.measures, parts.registry.devices
     measures.gauge("subscribers", "Clients of the event stream", lambda: parts.hub.clients)
+    authority = parts.authority
+    measures.gauge("sign_ins", "Browsers that are signed in", lambda: authority.signed_in)
+    measures.gauge("sign_ins_refused", "Since the start", lambda: authority.refused)
     measures.gauge("links", "Open connections of devices", lambda: len(parts.links.all))
     measures.gauge(
         "revisions_due", "Windows that wait for a revision", lambda: len(parts.revisions)
@@ -527,7 +551,12 @@ async def _start(
         gateway=parts.facade,
         events=parts.hub.serve,
         metrics=parts.measures.registry,
-        access=Access.of(config.listen.host, config.listen.hosts),
+        access=Access.of(
+            config.listen.host,
+            config.listen.hosts,
+            origins=config.access.origins,
+            doors=parts.authority,
+        ),
         clock=lambda: parts.clock().ms,
     )
     app.router.add_get("/link", parts.reception.serve)

@@ -14,8 +14,8 @@ from gateway import __version__
 from gateway.errors import GatewayError
 
 COMMANDS = (
-    "run", "demo", "check", "device", "tail", "query", "export", "status", "command", "replay",
-    "backup", "restore", "verify", "salvage",
+    "run", "demo", "check", "device", "user", "token", "tail", "query", "export", "status",
+    "command", "replay", "backup", "restore", "verify", "salvage",
 )  # fmt: skip
 
 

@@ -76,6 +76,12 @@ class SummariesKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lateness: Duration = field(default_factory=lambda: Duration.parse("5s"))
 
 
+class AccessKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    session: Duration = field(default_factory=lambda: Duration.parse("12h"))
+    trust_loopback: bool = False
+    origins: tuple[str, ...] = ()
+
+
 class EventsKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_clients: Annotated[int, Meta(ge=1, le=10_000)] = 64
     max_clients_per_address: Annotated[int, Meta(ge=1, le=10_000)] = 12
@@ -108,6 +114,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     devices: DevicesKeys = field(default_factory=DevicesKeys)
     store: StoreKeys = field(default_factory=StoreKeys)
     summaries: SummariesKeys = field(default_factory=SummariesKeys)
+    access: AccessKeys = field(default_factory=AccessKeys)
     events: EventsKeys = field(default_factory=EventsKeys)
     mqtt: MqttKeys = field(default_factory=MqttKeys)
 

@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.config_keys import SECTIONS, Config, Duration, MqttKeys, Secret
+from gateway.config_keys import SECTIONS, AccessKeys, Config, Duration, MqttKeys, Secret
 from gateway.errors import ConfigError
 
 ENV_PREFIX = "SENSOR_GATEWAY__"
 _LONGEST_WINDOW = Duration.parse("366d")
 _LONGEST_LATENESS = Duration.parse("1d")
+_SHORTEST_SESSION = Duration.parse("1s")
+_LONGEST_SESSION = Duration.parse("90d")
 
 
 def refuse_unknown(document: Mapping[str, Any]) -> None:
@@ -170,6 +172,19 @@ def _check_listen(config: Config) -> None:
     for name in config.listen.hosts:
         if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}|\[?[0-9a-fA-F:]{2,45}\]?", name):
             raise ConfigError("listen.hosts", f"{name!r} is not a host name (no scheme, no port)")
+    _check_access(config.access)
+
+
+def _check_access(access: AccessKeys) -> None:
+    if not _SHORTEST_SESSION <= access.session <= _LONGEST_SESSION:
+        raise ConfigError("access.session", "is not between 1s and 90d")
+    for origin in access.origins:
+        if not re.fullmatch(
+            r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(:\d+)?", origin
+        ):
+            raise ConfigError(
+                "access.origins", f'{origin!r} is not an origin such as "https://host:3000"'
+            )
 
 
 def _check_windows(config: Config) -> None:

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from gateway.core import sse
+from gateway.core.addresses import asker
 from gateway.core.backlog import Item
 from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter, Subscription, parse_subscription
@@ -17,6 +18,7 @@ from gateway.core.live import Live, Newest
 from gateway.core.summary import dump
 from gateway.errors import StoreError
 from gateway.outlet import Outlet
+from gateway.permit import Permit, permit_of
 from gateway.replay import EventLog, Replay
 from gateway.subscriber import Limits, Parcel, Subscriber, jitter
 from gateway.welcome import Welcome
@@ -112,12 +114,12 @@ class Hub:
         transport = request.transport
         if request.method == "HEAD" or transport is None:
             return web.Response(headers=HEADERS)
-        address = request.remote or ""
+        address = asker(request.remote or "", request.headers.getall("X-Forwarded-For", ()))
         full = self._full(address)
         if full and asked.strict:
             return _refusal()
         outlet = Outlet(transport, chunked=request.version >= HttpVersion11)
-        subscriber = self._subscriber(asked, outlet, address=address)
+        subscriber = self._subscriber(asked, outlet, address=address, permit=permit_of(request))
         if not full:
             self._subscribers.add(subscriber)
         response = web.StreamResponse(headers=HEADERS)
@@ -141,11 +143,14 @@ class Hub:
             or there.count(address) >= self._limits.clients_per_address
         )
 
-    def _subscriber(self, asked: Subscription, outlet: Outlet, *, address: str) -> Subscriber:
+    def _subscriber(
+        self, asked: Subscription, outlet: Outlet, *, address: str, permit: Permit
+    ) -> Subscriber:
         return Subscriber(
             asked,
             outlet,
             address=address,
+            permit=permit,
             head=self.live.head,
             epoch=self._epoch,
             limits=self._limits,
@@ -154,7 +159,7 @@ class Hub:
 
     async def _stream(self, subscriber: Subscriber, request: web.Request, *, full: bool) -> None:
         if full or self._closing:
-            farewell = _bye("capacity", _later()) if full else _bye("shutdown", self._retry())
+            farewell = sse.bye("capacity", _later()) if full else sse.bye("shutdown", self._retry())
             subscriber.outlet.write(sse.OPENING + farewell)
             return
         subscriber.outlet.write(sse.opening(int(jitter(2000, 5000))))
@@ -163,9 +168,14 @@ class Hub:
             await self._welcome.join(subscriber, request.headers.get("Last-Event-ID", ""))
         except StoreError as error:
             logger.warning("no event stream, the store fails: %s", error)
-            subscriber.outlet.write(_bye("store", _later()))
+            subscriber.outlet.write(sse.bye("store", _later()))
             return
         await subscriber.run()
+
+    def recheck(self) -> None:
+        """Somebody's leave to look may have ended: say goodbye to those who have none any more."""
+        for subscriber in self._subscribers:
+            subscriber.wake()
 
     def _retry(self) -> int:
         spread = max(2.0, len(self._subscribers) / 20)
@@ -177,7 +187,7 @@ class Hub:
         if self._flush is not None:
             self._flush.cancel()
         for subscriber in self._subscribers:
-            subscriber.end(_bye("shutdown", self._retry()))
+            subscriber.end(sse.bye("shutdown", self._retry()))
         try:
             async with asyncio.timeout(self._limits.farewell):
                 await self._empty()
@@ -189,10 +199,6 @@ class Hub:
         while self._subscribers:
             self._left.clear()
             await self._left.wait()
-
-
-def _bye(reason: str, retry: int) -> bytes:
-    return sse.render("bye", dump({"v": 1, "reason": reason}), retry=retry)
 
 
 def _later() -> int:

@@ -5,7 +5,6 @@ Reads frames into the session, hands what comes out to the pipeline, and writes 
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,23 +13,29 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
+from gateway.core.alike import Shapes
 from gateway.core.claims import Claim
 from gateway.core.clock import Now
+from gateway.core.data_shapes import DataShape
+from gateway.core.frames import binary_frame
 from gateway.core.layouts import read_schema
 from gateway.core.messages import (
     Ack,
     Bye,
     Dack,
+    Data,
     Error,
     Hello,
     Message,
     Need,
     Schema,
+    Senml,
     Timesync,
     Welcome,
 )
 from gateway.core.registry import Device, Stream
 from gateway.core.session import MAJOR, MINOR, REFUSED, Duplicate, Role, Session, State
+from gateway.core.shapes import Burst
 from gateway.core.uplink import Arrival, Uplink
 from gateway.errors import CloseCode, ProtocolError, SessionError, WireError
 
@@ -41,9 +46,10 @@ HELLO_S = 10.0
 PING_S = 30
 LOOKS_A_PING = 6
 SILENCE_S = 75
+MOMENT_NS = 1_000_000
 HOLD_S = 10.5
 CLOSE_S = 2.0
-MOST_QUEUED = 256
+MOST_UNREAD = 256 * 1024
 MOST_PINGS = 100
 REJECTS_AT_ONCE = 40
 SIDS_AT_ONCE = 100
@@ -60,7 +66,9 @@ class Intake(Protocol):
 
     def learn(self, stream: Stream, schema: Schema) -> None: ...
 
-    def take(self, peer: "Link", stream: Stream, arrival: Arrival, *, hurry: bool) -> None: ...
+    def take(self, peer: "Link", stream: Stream, arrival: Arrival | Burst) -> None: ...
+
+    def came(self, size: int, *, hurry: bool) -> None: ...
 
     def sample(self, stream: Stream, device_ms: int) -> None: ...
 
@@ -108,12 +116,13 @@ class Link:
         self._bearer = bearer
         self._session = Session(Role.GATEWAY)
         self._uplink = Uplink({})
-        self._queue: deque[bytes] = deque()
-        self._wake = asyncio.Event()
-        self._ack_due = False
+        self._shapes = Shapes()
+        self._burst: Burst | None = None
         self._rejects: list[list[int]] = []
+        self._repeating = False
         self._pings = 0
         self._alive = 0
+        self._heard = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
         self._parting: asyncio.Task[None] | None = None
@@ -128,7 +137,6 @@ class Link:
     async def run(self) -> None:
         """Serve the connection until it ends."""
         self._alive = self._clock().mono
-        self._start(self._write(), "link-write")
         self._start(self._watch(), "link-watch")
         self._reading = asyncio.create_task(self._read(), name="link-read")
         try:
@@ -165,11 +173,13 @@ class Link:
     async def _read(self) -> None:
         """Take frames until the socket ends or the device says BYE."""
         async for frame in self._socket:
-            self._alive = self._clock().mono
+            self._heard = True
             if self.fenced:
                 continue
             match frame.type:
                 case WSMsgType.BINARY:
+                    if self._follows(frame.data):
+                        continue
                     message = self._receive(frame.data)
                     if isinstance(message, Bye):
                         self._bye = message
@@ -195,7 +205,10 @@ class Link:
             await self.part(CloseCode.NO_HELLO, f"no HELLO within {HELLO_S:.0f} s")
             return
         for beat in count():
-            silence = (self._clock().mono - self._alive) / 1e9
+            now = self._clock().mono
+            self._alive = now if self._heard else self._alive
+            self._heard = False
+            silence = (now - self._alive) / 1e9
             if silence > SILENCE_S:
                 await self.part(CloseCode.SILENT, f"silent for {silence:.0f} s")
                 return
@@ -236,10 +249,14 @@ class Link:
         except (TimeoutError, ConnectionError):
             self._abort()
 
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        request = self._socket._req  # noqa: SLF001 - aiohttp has no public way to the socket
+        return None if request is None else request.transport
+
     def _abort(self) -> None:
-        request = self._socket._req  # noqa: SLF001 - aiohttp has no public way to cut a socket
-        if request is not None and request.transport is not None:
-            request.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     @property
     def name(self) -> str:
@@ -256,6 +273,34 @@ class Link:
         return self._session.state is State.LIVE and not self.fenced
 
     # -- uplink -----------------------------------------------------------------------------
+
+    def _follows(self, raw: bytes) -> bool:
+        """Take a message that is like one before it; False if it must be read the usual way."""
+        shape, seq = self._shapes.find(raw)
+        if shape is None or self.stream is None or not self._uplink.idle:
+            return False
+        layout = None
+        if isinstance(shape, DataShape) and (layout := self.stream.layouts.get(shape.sid)) is None:
+            return False
+        if not self._session.follow(seq):
+            return False
+        burst = self._burst
+        if burst is None or burst.taken or burst.shape is not shape or self._over(burst):
+            burst = self._burst = Burst(shape, layout, self._clock(), seq)
+            self._intake.take(self, self.stream, burst)
+        burst.raws.append(raw)
+        self._came(len(raw), seq)
+        return True
+
+    def _over(self, burst: Burst) -> bool:
+        """Whether what comes now came at another time than the burst, and that matters."""
+        return burst.shape.brief and self._clock().mono - burst.at.mono > MOMENT_NS
+
+    def _came(self, size: int, last: int) -> None:
+        """Something waits; a device that used half of its limit should not wait for long."""
+        assert self.stream is not None
+        hurry = 2 * last >= self._session.limit + self.stream.committed
+        self._intake.came(size, hurry=hurry)
 
     def _receive(self, data: bytes) -> Message | None:
         if len(data) > self._terms.max_message:
@@ -354,9 +399,11 @@ class Link:
 
     def _pass_on(self, arrival: Arrival) -> None:
         assert self.stream is not None
-        waiting = arrival.last - self.stream.committed
-        hurry = 2 * waiting >= self._session.limit - self.stream.committed
-        self._intake.take(self, self.stream, arrival, hurry=hurry)
+        self._burst = None  # what comes later is taken later
+        self._intake.take(self, self.stream, arrival)
+        self._came(len(arrival.raw), arrival.last)
+        if isinstance(arrival.message, Data | Senml):
+            self._shapes.learn(arrival.raw, arrival.message)
 
     def _answer(self, question: Timesync) -> None:
         assert self.stream is not None
@@ -369,40 +416,39 @@ class Link:
     def acknowledge(self, rejects: list[list[int]]) -> None:
         """What this connection sent is durable: tell the device, together with other news."""
         self._rejects.extend(rejects)
-        self._acknowledge_soon()
-
-    def _acknowledge_soon(self) -> None:
-        self._ack_due = True
-        self._wake.set()
-
-    def send(self, message: Message) -> None:
-        """Queue a message; a device that reads nothing for long is cut off."""
-        if self.fenced:
+        if not self.live:
             return
-        if len(self._queue) >= MOST_QUEUED:
-            self._abort()
-            return
-        self._queue.append(self._session.send(message))
-        self._wake.set()
-
-    async def _write(self) -> None:
-        """Write what is queued, and one cumulative ACK for all that was committed meanwhile."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                while self._queue:
-                    await self._socket.send_bytes(self._queue.popleft())
-                while self._ack_due and self.live:
-                    await self._socket.send_bytes(self._session.send(self._ack()))
-            except ConnectionError:
-                return
-
-    def _ack(self) -> Ack:
         assert self.stream is not None
-        most = min(REJECTS_AT_ONCE, (self.room - 64) // 16)
-        rejects, self._rejects = self._rejects[:most], self._rejects[most:]
-        self._ack_due = bool(self._rejects)
         committed = self.stream.committed
         limit = self._intake.limit(committed, self._session.limit)
-        return Ack(committed=committed, limit=limit, rejects=rejects or None)
+        if not self._rejects:
+            self._write(self._session.acknowledge(committed, limit))
+        while self._rejects:
+            most = min(REJECTS_AT_ONCE, (self.room - 64) // 16)
+            some, self._rejects = self._rejects[:most], self._rejects[most:]
+            self.send(Ack(committed=committed, limit=limit, rejects=some))
+
+    def _acknowledge_soon(self) -> None:
+        """Once for all that came twice at the same time."""
+        if not self._repeating:
+            self._repeating = True
+            asyncio.get_running_loop().call_soon(self._repeat)
+
+    def _repeat(self) -> None:
+        self._repeating = False
+        self.acknowledge([])
+
+    def send(self, message: Message) -> None:
+        """Write a message at once."""
+        if not self.fenced:
+            self._write(self._session.send(message))
+
+    def _write(self, message: bytes) -> None:
+        """Straight to the socket; a device that reads nothing for long is cut off."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size() > MOST_UNREAD:
+            transport.abort()
+        else:
+            transport.write(binary_frame(message))

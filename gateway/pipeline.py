@@ -9,7 +9,7 @@ A crash between two steps loses nothing: at the next start the windows are folde
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -19,6 +19,7 @@ from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
 from gateway.core.registry import Registry, Series, Stream
 from gateway.core.settling import Settling
+from gateway.core.shapes import Burst
 from gateway.core.take import Taker, latest
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
@@ -64,7 +65,7 @@ class Sent:
 
     peer: Peer
     stream: Stream
-    arrival: Arrival
+    arrival: Arrival | Burst
 
 
 class Pipeline:
@@ -133,10 +134,13 @@ class Pipeline:
 
     # -- what shells put in -----------------------------------------------------------------
 
-    def take(self, peer: Peer, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:
-        """Put a message in. The send limit bounds how many can wait; `hurry` ends the wait."""
+    def take(self, peer: Peer, stream: Stream, arrival: Arrival | Burst) -> None:
+        """Put a message in, or the beginning of a burst."""
         self._intake.append(Sent(peer, stream, arrival))
-        self._bytes += len(arrival.raw)
+
+    def came(self, size: int, *, hurry: bool) -> None:
+        """A message of `size` bytes waits (the send limit bounds them); `hurry`: not for long."""
+        self._bytes += size
         self._waiting.set()
         if hurry or self._bytes >= ENOUGH_BYTES:
             self._urgent.set()
@@ -217,9 +221,13 @@ class Pipeline:
                     await self._urgent.wait()
 
     def _build(self) -> Group:
-        """Close what is due, then take all that waits, in the order in which it came."""
+        """Close what was due when the oldest of what waits came, then take all of it in order.
+
+        So no reading is late only because it had to wait for its commit.
+        """
         group = Group(self.registry, self.windows, now=self._clock(), rules=self._rules)
-        self._close_windows(group)
+        came = next((item.arrival.at for item in self._intake if isinstance(item, Sent)), group.now)
+        self._close_windows(group, min(came.unix, group.now.unix))
         for tick in self._ticks:
             tick(group)
         group.add(*self._posted)
@@ -227,6 +235,7 @@ class Pipeline:
         self._waiting.clear()
         self._urgent.clear()
         self._sent = [item for item in intake if isinstance(item, Sent)]
+        self._taker.prepare(group, list(_bursts(self._sent)))
         for item in intake:
             if isinstance(item, Sent):
                 self._taker.take(group, item.stream, item.arrival)
@@ -235,8 +244,8 @@ class Pipeline:
         self._due(group.due)
         return group
 
-    def _close_windows(self, group: Group) -> None:
-        closed = self.windows.close(group.now.unix)
+    def _close_windows(self, group: Group, now: int) -> None:
+        closed = self.windows.close(now)
         group.summaries(closed.summaries)
         far = self.windows.shed(group.now.unix + self._rules.max_skew)
         for due in (*closed.from_disk, *sorted(far)):
@@ -294,7 +303,7 @@ class Pipeline:
         row = self.registry.number("journal")
         header, body, crc = pack(group.entries)
         low, high = group.span or (None, None)
-        readings = sum(entry.readings for entry in group.entries)
+        readings = sum(entry.readings * entry.alike for entry in group.entries)
         return f.JournalRow(row, group.now.ms, low, high, readings, header, crc, body)
 
     # -- after the commit -------------------------------------------------------------------
@@ -317,8 +326,8 @@ class Pipeline:
             for folding in group.foldings
             if folding.t is not None
         ]
-        if known:
-            self.windows.fold(known)
+        if known and group.span is not None:
+            self.windows.fold(known, until=group.span[1])
         self._due(group.due)
 
     def _publish(self, group: Group) -> None:
@@ -331,6 +340,14 @@ class Pipeline:
             self._rules.turned_away(group.turned_away)
         if any(isinstance(fact, f.OutboxPut) for fact in group.facts):
             self._outgoing()
+
+
+def _bursts(sent: Iterable[Sent]) -> Iterator[tuple[Stream, Burst]]:
+    """The bursts among what came; from now on they do not grow."""
+    for item in sent:
+        if isinstance(item.arrival, Burst):
+            item.arrival.taken = True
+            yield item.stream, item.arrival
 
 
 def _finish(done: "asyncio.Future[T]", result: T) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gateway.core import facts as f
 from gateway.core.clock import Now
-from gateway.core.group import Folding, Group
+from gateway.core.group import Folding, Group, newest
 from gateway.core.readings import NS_PER_S, Batch, Clock
 from gateway.core.registry import Device
 from gateway.errors import StoreError
@@ -84,5 +84,5 @@ def _settle(device: Device, boot: bytes, offset: int, found: list[Batch], group:
             series = group.registry.series[column.key]
             t = column.t + offset
             group.late(series, t)
-            folding = Folding(series, t, column.v, Clock.MAPPED)
+            folding = Folding(series, t, column.v, Clock.MAPPED, newest(t))
             group.after += [partial(folding.fold, group.windows), folding.learn]

@@ -18,6 +18,7 @@ from gateway.core.orders import Orders
 from gateway.core.presence import ONLINE, Presence
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.room import Room, send_limit
+from gateway.core.shapes import Burst
 from gateway.core.uplink import Arrival
 from gateway.errors import CloseCode, SessionError, WireError
 from gateway.guard import prepare
@@ -188,8 +189,11 @@ class Reception:
             )
         )
 
-    def take(self, peer: Link, stream: Stream, arrival: Arrival, *, hurry: bool) -> None:
-        self._pipeline.take(peer, stream, arrival, hurry=hurry)
+    def take(self, peer: Link, stream: Stream, arrival: Arrival | Burst) -> None:
+        self._pipeline.take(peer, stream, arrival)
+
+    def came(self, size: int, *, hurry: bool) -> None:
+        self._pipeline.came(size, hurry=hurry)
 
     def sample(self, stream: Stream, device_ms: int) -> None:
         """TIMESYNC: one more sample of the boot's clock."""

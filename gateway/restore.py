@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from gateway.core.clock import BootClock
 from gateway.core.downlink import Order
 from gateway.core.facts import EventLogged
-from gateway.core.group import Folding
+from gateway.core.group import Folding, newest
 from gateway.core.layouts import layout_from_json
 from gateway.core.presence import status
 from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
@@ -96,7 +96,8 @@ async def fold(store: Store, known: Registry, windows: Windows, *, settled: int)
             for column in batch.columns:
                 if len(column.t):
                     t = None if unknown else column.t
-                    Folding(known.series[column.key], t, column.v, batch.clock).learn()
+                    at = len(column.v) - 1 if unknown else newest(column.t)
+                    Folding(known.series[column.key], t, column.v, batch.clock, at).learn()
     await fold_stored(store, known, windows, since=windows.open_since(), until=INT64_MAX)
 
 

@@ -11,8 +11,10 @@ from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter, Subscription
 from gateway.core.summary import dump
 from gateway.outlet import Outlet
+from gateway.permit import Permit
 
 SLICE = 16 * 1024
+AUTH_RETRY_MS = 10_000
 SeriesName = tuple[str, str]
 """Device, metric."""
 
@@ -76,6 +78,7 @@ class Subscriber:
         outlet: Outlet,
         *,
         address: str,
+        permit: Permit,
         head: int,
         epoch: str,
         limits: Limits,
@@ -87,11 +90,12 @@ class Subscriber:
         self.backlog = Backlog(head=head, text=asked.text)
         self.joined = head
         self.oldest = 0
+        self._permit = permit
         self._epoch = epoch
         self._limits = limits
         self._clock = clock
         self._live = False
-        self._ending = False
+        self._farewell: bytes | None = None
         self._readings: dict[SeriesName, bytes] = {}
         self._awake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -140,10 +144,8 @@ class Subscriber:
         self.outlet.write(sse.render(event, data, ident=shown))
 
     def end(self, farewell: bytes) -> None:
-        """Say goodbye and let `run` come to its end."""
-        self._ending = True
-        if self.outlet.room:
-            self.outlet.write(farewell)
+        """Let `run` say goodbye, as soon as the client takes it, and come to its end."""
+        self._farewell = farewell
         self._awake.set()
 
     def cut(self) -> None:
@@ -153,10 +155,15 @@ class Subscriber:
 
     @property
     def gone(self) -> bool:
-        return self._ending or self.outlet.closed
+        return self._farewell is not None or self.outlet.closed
+
+    def wake(self) -> None:
+        """Let `run` look at once whether the client may still look."""
+        self._awake.set()
 
     async def room(self) -> bool:
         """Wait until the client takes more; False if it is gone."""
+        self._check()
         while not self.gone and not self.outlet.room:
             await self.outlet.drained(1.0)
             self._check()
@@ -165,11 +172,17 @@ class Subscriber:
     async def run(self) -> None:
         """Release what queued and write until the client is gone or the stream is ended."""
         self._live = True
-        while not self.gone:
+        while self._goes_on():
             self._drain()
             self._beat()
-            self._check()
             await self._pause()
+        await self._part()
+
+    async def _part(self) -> None:
+        while not self.outlet.closed and not self.outlet.room:
+            await self.outlet.drained(1.0)
+        if self._farewell is not None:
+            self.outlet.write(self._farewell)
 
     def beat(self) -> None:
         """Write a heartbeat; its id never passes an event that was not delivered yet."""
@@ -198,7 +211,14 @@ class Subscriber:
         elif self._loop.time() >= self._next_beat and self.outlet.room:
             self.beat()
 
+    def _goes_on(self) -> bool:
+        self._check()
+        return not self.gone
+
     def _check(self) -> None:
+        """End the stream if the client may not look any more, or takes nothing."""
+        if not self.gone and self._permit.left() <= 0:
+            self.end(sse.bye("auth", AUTH_RETRY_MS))
         stalled = self.outlet.idle_for() >= self._limits.stalled
         if not self.gone and (stalled or self.outlet.vanished):
             self.cut()
@@ -210,7 +230,7 @@ class Subscriber:
             await self.outlet.drained(1.0)
             return
         self._awake.clear()
-        delay = max(0.0, min(5.0, self._next_beat - self._loop.time()))
+        delay = max(0.0, min(5.0, self._next_beat - self._loop.time(), self._permit.left()))
         try:
             async with asyncio.timeout(delay):
                 await self._awake.wait()

@@ -6,12 +6,13 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from gateway.access import Access, Answer, error, guard
+from gateway.access import Access, Answer, add_cors, error, guard
 from gateway.api import Gateway, QueueFull, UnknownDevice
 from gateway.core.filters import BadQuery
 from gateway.core.summary import dump
 from gateway.errors import StoreError, StoreFull
 from gateway.routes import Api, unix_ms
+from gateway.signin import PAGE, SignInPages
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 64 * 1024
@@ -20,7 +21,8 @@ HEADERS = {
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With no-referrer browsers would send "Origin: null" with our own forms.
+    "Referrer-Policy": "same-origin",
 }
 TYPES = {
     ".css": "text/css",
@@ -49,8 +51,12 @@ def make_app(
     `events` answers `/events` (Hub.serve), `clock` gives Unix milliseconds. Run it with
     `handler_cancellation=True`.
     """
-    app = web.Application(middlewares=[explain, guard(access)], client_max_size=MAX_BODY)
-    app.on_response_prepare.append(_add_headers)
+    pages = None if access.doors is None else SignInPages(access.doors, static / PAGE)
+    guarded = guard(access, door=None if pages is None else pages.door)
+    app = web.Application(middlewares=[explain, guarded], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(_headers(access))
+    if pages is not None:
+        app.add_routes(pages.routes())
     app.add_routes(Api(gateway, clock=clock).routes())
     app.router.add_get("/events", events)
     _add_files(app, static)
@@ -58,9 +64,13 @@ def make_app(
     return app
 
 
-async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    for header, value in HEADERS.items():
-        response.headers.setdefault(header, value)
+def _headers(access: Access) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        for header, value in HEADERS.items():
+            response.headers.setdefault(header, value)
+        add_cors(access, request, response)
+
+    return add
 
 
 @web.middleware
@@ -94,7 +104,7 @@ def _plain_error(other: web.HTTPException) -> web.Response:
 def _add_files(app: web.Application, static: Path) -> None:
     """One route for each file there is, so that no path leads anywhere else."""
     for path in sorted(static.rglob("*")):
-        if path.is_file() and path.suffix in TYPES:
+        if path.is_file() and path.suffix in TYPES and path.name != PAGE:
             app.router.add_get(f"/{path.relative_to(static).as_posix()}", _file(path))
     index = static / "index.html"
     if index.is_file():

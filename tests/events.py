@@ -216,5 +216,5 @@ class Client:
         self.writer.close()
         try:
             await self.writer.wait_closed()
-        except ConnectionError:
+        except OSError:  # cut, or TLS that was not ended as it should be
             return

@@ -7,6 +7,8 @@ import pytest
 
 from gateway.cli import COMMANDS
 from gateway.commands.device import device
+from gateway.commands.token import token
+from gateway.commands.user import user
 from gateway.config import SECTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +59,8 @@ def test_the_ways_to_override_a_key_are_in_the_operations_page(operations):
 
 def test_every_command_is_documented(documentation):
     calls = [f"gateway {name}" for name in COMMANDS]
-    calls += [f"gateway device {name}" for name in device.commands]
+    for group in (device, user, token):
+        calls += [f"gateway {group.name} {name}" for name in group.commands]
     assert [call for call in calls if call not in documentation] == []
 
 

@@ -570,6 +570,13 @@ async def test_one_address_cannot_take_all_slots():
         await first.close()
 
 
+async def test_clients_behind_a_proxy_have_addresses_of_their_own():
+    async with stand(limits=Limits(clients=9, clients_per_address=1)) as there:
+        told = [{"X-Forwarded-For": f"9.9.9.9, 192.168.1.{n}"} for n in (1, 2, 1)]
+        clients = [await Client.open(there.port, headers=headers) for headers in told]
+        assert [(await client.next()).name for client in clients] == ["hello", "hello", "bye"]
+
+
 async def test_clients_that_leave_leave_nothing_behind():
     async with stand([summary(1)], limits=ROOMY) as there:
         tasks = len(asyncio.all_tasks())

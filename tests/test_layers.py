@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 SHELLS = {
     "link": {"link", "links", "reception", "guard"},
     "hub": {"hub", "subscriber", "replay", "welcome", "outlet"},
-    "web": {"web", "routes", "api", "access"},
+    "web": {"web", "routes", "api", "access", "signin"},
     "store": {"store"},
     "bridge": {"bridge"},
     "mqtt": {"mqtt"},
@@ -74,6 +74,7 @@ def test_each_library_has_one_home() -> None:
     homes = {
         "paho": {"mqtt"},
         "sqlite3": {"store", "commands"},
+        "argon2": {"passwords"},
     }
     for path in sources("gateway"):
         for module in imports(path):

@@ -1,6 +1,7 @@
 """A device client written from docs/wire.md alone: maps in, maps out."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -14,16 +15,23 @@ class WireClient:
     """One connection. `closed` holds the close code once the gateway ended it."""
 
     def __init__(
-        self, url: str, device: str, *, token: str | None = None, autoping: bool = True
+        self,
+        url: str,
+        device: str,
+        *,
+        token: str | None = None,
+        autoping: bool = True,
+        http: Callable[[], aiohttp.ClientSession] = aiohttp.ClientSession,
     ) -> None:
         self.url = url
         self.device = device
         self.token = token
         self.autoping = autoping
+        self._http = http
         self.closed: int | None = None
 
     async def __aenter__(self) -> "WireClient":
-        self.http = aiohttp.ClientSession()
+        self.http = self._http()
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         try:
             self.socket = await self.http.ws_connect(

@@ -115,7 +115,7 @@ def _access(config: Config) -> Finding:
         text = "every device in the network may connect without a token, as configured"
         return Finding("access", "warning", text)
     if config.listen.tls_cert is None:
-        text = "other machines can connect, and tokens travel in clear: use TLS here or in a proxy"
+        text = "passwords and tokens of other machines travel in clear: use TLS here or in a proxy"
         return Finding("access", "warning", text)
     return Finding("access", "ok", "other machines can connect, with TLS")
 

@@ -33,7 +33,9 @@ def existing_database(config: Config) -> Path:
     return path
 
 
-def change(config: Config, do: str, decide: Callable[[Opened], Fact], **asked: Any) -> Any:
+def change(
+    config: Config, do: str, decide: Callable[[Opened], Fact | list[Fact]], **asked: Any
+) -> Any:
     """Have the running gateway do `do`, or commit what `decide` says if none runs.
 
     The gateway's answer, or None if it does not run. Raises GatewayError if neither works.
@@ -47,7 +49,7 @@ def change(config: Config, do: str, decide: Callable[[Opened], Fact], **asked: A
     return None
 
 
-async def _commit(config: Config, decide: Callable[[Opened], Fact]) -> None:
+async def _commit(config: Config, decide: Callable[[Opened], Fact | list[Fact]]) -> None:
     store = SqliteStore(database(config), durability=config.store.durability)
     try:
         opened = await store.open()
@@ -56,7 +58,8 @@ async def _commit(config: Config, decide: Callable[[Opened], Fact]) -> None:
             f"{error}; it does not answer on its control socket: try again in a few seconds"
         ) from None
     try:
-        await store.commit([decide(opened)])
+        decided = decide(opened)
+        await store.commit(decided if isinstance(decided, list) else [decided])
     finally:
         await store.close()
 

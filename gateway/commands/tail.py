@@ -1,9 +1,12 @@
 """`gateway tail`: what happens, as it happens, as text."""
 
 import asyncio
+import os
 import random
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +16,9 @@ import click
 from gateway.commands.options import config_option, load_config
 from gateway.config import Config
 from gateway.config_rules import is_loopback
-from gateway.control import ControlError
+from gateway.control import ControlError, ask
 
+TOKEN_VARIABLE = "SENSOR_GATEWAY_TOKEN"  # noqa: S105 - a name
 _SHOWN = {"summary", "reading", "status", "alert", "snapshot"}
 _SILENCE_S = 45.0  # three heartbeats
 _MAX_RETRY_S = 30.0
@@ -74,7 +78,21 @@ def tail(
     query = [("format", "text")]
     filters = {"device": device, "metric": metric, "window": window, "kind": kind}
     query += [(name, value) for name, values in filters.items() for value in values]
-    asyncio.run(follow(url or own_url(settings), query, trust=settings.listen.tls_cert))
+    pass_ = partial(access_token, None if url else settings.gateway.data_dir)
+    follow_it = follow(url or own_url(settings), query, trust=settings.listen.tls_cert, pass_=pass_)
+    asyncio.run(follow_it)
+
+
+def access_token(data_dir: Path | None) -> str | None:
+    """The token of the environment, or what the gateway on this machine gives its owner."""
+    if token := os.environ.get(TOKEN_VARIABLE):
+        return token
+    if data_dir is None:
+        return None
+    try:
+        return str(ask(data_dir, "pass")["token"])
+    except ControlError:  # it does not run, or is not ours: it may let us in all the same
+        return None
 
 
 def own_url(config: Config) -> str:
@@ -93,7 +111,13 @@ class Place:
     pause_s: float = 1.0
 
 
-async def follow(url: str, query: list[tuple[str, str]], *, trust: Path | None) -> None:
+async def follow(
+    url: str,
+    query: list[tuple[str, str]],
+    *,
+    trust: Path | None,
+    pass_: Callable[[], str | None] = lambda: None,
+) -> None:
     """Print events for ever; after a break go on behind the last one that was received."""
     place = Place()
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE_S)
@@ -101,17 +125,23 @@ async def follow(url: str, query: list[tuple[str, str]], *, trust: Path | None) 
         url, timeout=timeout, read_bufsize=_MAX_LINE, connector=_connector(trust)
     ) as session:
         while True:
-            problem = await _listen(session, query, place)
+            token = await asyncio.to_thread(pass_)
+            problem = await _listen(session, query, place, token)
             wait_s = min(place.pause_s, _MAX_RETRY_S) * random.uniform(0.8, 1.2)  # noqa: S311
             click.echo(f"({problem}; connecting again in {wait_s:.0f} s)", err=True)
             await asyncio.sleep(wait_s)
 
 
 async def _listen(
-    session: aiohttp.ClientSession, query: list[tuple[str, str]], place: Place
+    session: aiohttp.ClientSession,
+    query: list[tuple[str, str]],
+    place: Place,
+    token: str | None,
 ) -> str:
     """Print what one connection brings; give the reason why it ended."""
     headers = {"Last-Event-ID": place.cursor} if place.cursor else {}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     try:
         async with session.get("/events", params=query, headers=headers) as response:
             await _require_stream(response)
@@ -137,6 +167,11 @@ def _connector(trust: Path | None) -> aiohttp.TCPConnector:
 
 
 async def _require_stream(response: aiohttp.ClientResponse) -> None:
+    if response.status == 401:
+        raise ControlError(
+            f"{response.url.origin()} wants to know who asks: put an access token "
+            f"(`gateway token add NAME`) into the variable {TOKEN_VARIABLE}"
+        )
     if 400 <= response.status < 500:
         text = (await response.content.read(2000)).decode("utf-8", "replace")
         raise ControlError(f"{response.url} answered {response.status}: {text}")

@@ -96,11 +96,11 @@ def _decode_indefinite(data: bytes) -> Any:
         raise WireError(_text(error)) from error
     if not (type(message) is dict and _is_type(message, _SENML) and data[0] != 0xBF):
         raise WireError("indefinite length outside of a SENML pack")
-    _, pairs, position = _head(data, 0)
+    _, pairs, position = head(data, 0)
     for _ in range(pairs):
-        major, key, _ = _head(data, position)
-        position = _skip(data, position, indefinite=False)
-        position = _skip(data, position, indefinite=(major, key) == (0, _PACK_KEY))
+        major, key, _ = head(data, position)
+        position = skip(data, position, indefinite=False)
+        position = skip(data, position, indefinite=(major, key) == (0, _PACK_KEY))
     return message
 
 
@@ -113,7 +113,7 @@ def _is_type(message: Mapping[Any, Any], number: int) -> bool:
     return type(found) is int and found == number
 
 
-def _head(data: bytes, position: int) -> tuple[int, int, int]:
+def head(data: bytes, position: int) -> tuple[int, int, int]:
     """Major type, argument (-1: indefinite) and where the head at `position` ends."""
     major, info = data[position] >> 5, data[position] & 31
     position += 1
@@ -125,14 +125,14 @@ def _head(data: bytes, position: int) -> tuple[int, int, int]:
     return major, int.from_bytes(data[position:end], "big"), end
 
 
-def _skip(data: bytes, position: int, *, indefinite: bool) -> int:
+def skip(data: bytes, position: int, *, indefinite: bool = True) -> int:
     """Where the item at `position` ends; the bytes are known to be well-formed."""
     left = [1]  # items still to come per open container, -1: until a break
     while left:
         if left[-1] == 0:
             left.pop()
             continue
-        major, argument, position = _head(data, position)
+        major, argument, position = head(data, position)
         if major == 7 and argument == -1:
             left.pop()
             continue
@@ -221,6 +221,11 @@ def encode(message: Mapping[int, Any]) -> bytes:
     """
     _check_plain(message)
     return cbor2.dumps(message, encoders=_ENCODERS)
+
+
+def encode_numbers(message: Mapping[int, int]) -> bytes:
+    """As `encode`, for a message of nothing but numbers from 0 to 2**64 - 1, and in less time."""
+    return cbor2.dumps(message)
 
 
 def _check_plain(value: Any) -> None:

@@ -31,8 +31,11 @@ class Enrolled(Protocol):
 
 
 def token_hash(token: str) -> str:
-    """SHA-256 in hex: tokens are 256 random bits, so a slow hash would add nothing."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    """SHA-256 in hex: tokens are 256 random bits, so a slow hash would add nothing.
+
+    Headers that are not UTF-8 come as surrogates; they have a hash, too, and match nothing.
+    """
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def add(

@@ -289,6 +289,45 @@ class CommandMoved(NamedTuple):
     n: int
 
 
+class UserSet(NamedTuple):
+    """A new user, or a new password; `password` is its salted hash in PHC form."""
+
+    name: str
+    password: str
+    created: int
+
+
+class UserRemoved(NamedTuple):
+    name: str
+
+
+class TokenSet(NamedTuple):
+    """An access token of a script: only its hash is kept."""
+
+    name: str
+    hash: str
+    created: int
+
+
+class TokenRevoked(NamedTuple):
+    name: str
+
+
+class SignedIn(NamedTuple):
+    """A browser may look until `expires`; `hash` is that of the secret in its cookie."""
+
+    hash: str
+    user: str
+    created: int
+    expires: int
+
+
+class SignedOut(NamedTuple):
+    """A sign-in was ended, or its time is over."""
+
+    hash: str
+
+
 class MetaSet(NamedTuple):
     key: str
     value: str
@@ -300,5 +339,6 @@ Fact = (
     | SeriesLearned | SeriesLatest | JournalRow | Loss | Rejection | Dropped
     | RevisionDone | RevisionDue | SummaryMade | EventLogged
     | OutboxPut | OutboxDone | OutboxRefused | OutboxReopened | OutboxDropped
-    | CommandPut | CommandMoved | MetaSet
+    | CommandPut | CommandMoved
+    | UserSet | UserRemoved | TokenSet | TokenRevoked | SignedIn | SignedOut | MetaSet
 )  # fmt: skip

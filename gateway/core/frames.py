@@ -1,4 +1,4 @@
-"""WebSocket frames, as far as a hostile client must be told apart (RFC 6455 §5.2).
+"""WebSocket frames: how a hostile client is told apart, and how we send (RFC 6455 §5.2).
 
 The WebSocket library accepts frames without a mask and messages of any number of fragments;
 the protocol's devices never send either.
@@ -43,3 +43,13 @@ class Frames:
             self._fragments = 0 if first & _FIN else self._fragments + 1
             if self._fragments > MOST_FRAGMENTS:
                 raise WireError(f"a message of more than {MOST_FRAGMENTS} fragments")
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A binary message in a frame of its own, as a server sends it (RFC 6455 §5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x82%c%b" % (size, payload)
+    if size < 65_536:
+        return b"\x82\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x82\x7f%b%b" % (size.to_bytes(8, "big"), payload)

@@ -24,21 +24,23 @@ MS_PER_DAY = 86_400_000
 
 
 class Folding(NamedTuple):
-    """Readings to fold once they are durable; t is int64 ns UTC or None if unknown."""
+    """Readings to fold once they are durable; t is int64 ns UTC or None if unknown.
+
+    newest: where the newest stands, of equal times the last that arrived.
+    """
 
     series: Series
     t: NDArray[np.int64] | None
     v: NDArray[Any]
     clock: Clock
+    newest: int
 
     def learn(self, latest: int = INT64_MAX) -> None:
-        """Let the series know its newest reading: of equal times the last that arrived."""
-        at = len(self.v) - 1
-        if self.t is not None:
-            at -= int(np.argmax(self.t[::-1]))
-        t = None if self.t is None else int(self.t[at])
-        value = self.v[at : at + 1].tolist()[0]
-        self.series.learn(t, value, self.clock, latest=latest)
+        """Let the series know its newest reading."""
+        t = None if self.t is None else int(self.t[self.newest])
+        self.series.learn(
+            t, self.v[self.newest : self.newest + 1].tolist()[0], self.clock, latest=latest
+        )
 
     def fold(self, windows: Windows) -> None:
         """Fold into the windows that are open, if the time is known."""
@@ -82,6 +84,9 @@ class Group:
         self.after: list[Callable[[], object]] = []
         self.span: tuple[int, int] | None = None
         self.turned_away = 0
+        self._times: NDArray[np.int64] | None = None
+        self._newest = 0
+        self._late = False
 
     def __bool__(self) -> bool:
         return bool(self.facts or self.entries or self.moved or self.after)
@@ -103,14 +108,24 @@ class Group:
     def _column(self, column: Column, batch: Batch) -> None:
         series = self._series(column)
         if batch.clock is Clock.UNKNOWN:
-            self.foldings.append(Folding(series, None, column.v, batch.clock))
+            last = len(column.v) - 1
+            self.foldings.append(Folding(series, None, column.v, batch.clock, last))
             return
-        self.foldings.append(Folding(series, column.t, column.v, batch.clock))
-        low, high = int(column.t.min()), int(column.t.max())
+        if column.t is not self._times:  # the columns of a message often share them
+            self._look_at(column.t)
+        self.foldings.append(Folding(series, column.t, column.v, batch.clock, self._newest))
+        if self._late:
+            self.late(series, column.t)
+
+    def _look_at(self, t: NDArray[np.int64]) -> None:
+        """Where the newest of these times stands, whether any is late, and the span of all."""
+        self._times = t
+        self._newest = newest(t)
+        low, high = int(t.min()), int(t[self._newest])
+        self._late = self.windows.is_closed(low)
         if self.span is not None:
             low, high = min(low, self.span[0]), max(high, self.span[1])
         self.span = low, high
-        self.late(series, column.t)
 
     def late(self, series: Series, t: NDArray[np.int64]) -> None:
         """Note the closed windows that these readings fall into: they need a revision."""
@@ -220,6 +235,11 @@ class Group:
             for device in fresh.values():
                 values = {series.key.metric: series.value for series in device.series}
                 self.outgoing(self.rules.upstream.state, device.name, values)
+
+
+def newest(t: NDArray[np.int64]) -> int:
+    """Where the greatest time stands; of equal ones the last."""
+    return len(t) - 1 - int(t[::-1].argmax())
 
 
 def stored(series: Series) -> float | int | str:

@@ -124,6 +124,12 @@ class Session:
         self._pass(self.role, message)
         return cbor.encode(to_map(message))
 
+    def acknowledge(self, committed: int, limit: int) -> bytes:
+        """Encode an ACK without rejects: most of what a gateway sends are these."""
+        self.committed = max(self.committed, committed)
+        self.limit = max(self.limit, limit)
+        return cbor.encode_numbers({0: Ack.TYPE, 2: committed, 3: limit})
+
     def receive(self, data: bytes) -> Message | None:
         """Take one message of the peer; None means that it is to be ignored.
 
@@ -146,6 +152,13 @@ class Session:
         except BadBody as error:
             raise WireError(str(error)) from None
         return self._admit(message)
+
+    def follow(self, seq: int) -> bool:
+        """Let a sound DATA message pass if its number is the one that may come now."""
+        if self.state is not State.LIVE or seq != self.next or seq > self.limit:
+            return False
+        self.next = seq + 1
+        return True
 
     def _admit(self, message: Message) -> Message | None:
         """Let an unsequenced or downlink message pass if the law allows it."""

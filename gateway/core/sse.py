@@ -56,6 +56,11 @@ def render(event: str, data: str, *, ident: str | None = None, retry: int | None
     return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
 
 
+def bye(reason: str, retry: int) -> bytes:
+    """The last event of a stream: why it ends, and when to come back (ms)."""
+    return render("bye", f'{{"v":1,"reason":"{reason}"}}', retry=retry)
+
+
 def opening(retry: int) -> bytes:
     """The first bytes of a stream: a comment and the reconnection time in milliseconds.
 

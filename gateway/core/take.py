@@ -1,19 +1,22 @@
 """How one sequenced message becomes facts: journalled, or rejected and recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.core import facts as f
+from gateway.core.alike import decode
 from gateway.core.clock import Now
 from gateway.core.columns import read_data
+from gateway.core.data_shapes import DataShape
 from gateway.core.entry import Entry
 from gateway.core.group import Group
 from gateway.core.json import plain
 from gateway.core.messages import Data, Event, Gap, Result, Senml
-from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
+from gateway.core.readings import INT64_MAX, Batch, Clock, Column, SeriesKey, Timebase
 from gateway.core.registry import Device, Stream
 from gateway.core.senml import read_senml
 from gateway.core.session import Refused
+from gateway.core.shapes import Burst, Decoded
 from gateway.core.uplink import Arrival
 from gateway.errors import Reason, Rejected
 
@@ -26,14 +29,31 @@ class Taker:
 
     answer: Answer
 
-    def take(self, group: Group, stream: Stream, arrival: Arrival) -> None:
-        """Take one sequenced message: into the journal, or into the rejected."""
+    def prepare(self, group: Group, bursts: Sequence[tuple[Stream, Burst]]) -> None:
+        """Decode all bursts of a group together, before they are taken one by one."""
+        if not group.rules.forward_readings:  # that needs every message by itself
+            for stream, burst in bursts:
+                burst.base = _base(group, stream, burst)
+            decode([burst for _, burst in bursts], latest=latest(group))
+
+    def take(self, group: Group, stream: Stream, arrival: Arrival | Burst) -> None:
+        """Take what came of a stream: into the journal, or into the rejected."""
+        if isinstance(arrival, Burst):
+            if arrival.decoded is None:
+                for one in arrival.apart():
+                    self.take(group, stream, one)
+                return
+            _burst(group, stream, arrival, arrival.decoded)
+        else:
+            self._one(group, stream, arrival)
+        group.moved[stream.id] = arrival.last
+        stream.touched = group.now.ms
+
+    def _one(self, group: Group, stream: Stream, arrival: Arrival) -> None:
         try:
             self._take(group, stream, arrival)
         except Rejected as error:
             _reject(group, stream, arrival, error)
-        group.moved[stream.id] = arrival.last
-        stream.touched = group.now.ms
 
     def _take(self, group: Group, stream: Stream, arrival: Arrival) -> None:
         match arrival.message:
@@ -61,7 +81,7 @@ def _data(group: Group, stream: Stream, arrival: Arrival, data: Data) -> None:
     if layout is None:
         raise Rejected(Reason.UNKNOWN_SCHEMA, f"schema {data.sid} is unknown")
     device = stream.device
-    timebase = _timebase(group, stream, data, arrival.at)
+    timebase = _timebase(group, stream, data.clock, arrival.at)
     batch = read_data(data, layout, device=device.name, timebase=timebase, latest=latest(group))
     if arrival.at.sure and batch.clock is Clock.DEVICE and (span := batch.span()) is not None:
         device.clock_error_ns = span[1] - arrival.at.unix
@@ -70,6 +90,40 @@ def _data(group: Group, stream: Stream, arrival: Arrival, data: Data) -> None:
     )
     group.entries.append(entry)
     group.readings(batch)
+
+
+def _base(group: Group, stream: Stream, burst: Burst) -> Timebase:
+    """The time base of a burst; of packs the time of receipt, for their relative times."""
+    if isinstance(burst.shape, DataShape):
+        return _timebase(group, stream, burst.shape.clock, burst.at)
+    return Timebase(Clock.DEVICE, burst.at.unix)
+
+
+def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None:
+    device, base, shape = stream.device, burst.base, burst.shape
+    schema = 0
+    if isinstance(shape, DataShape):
+        schema = stream.schema_ids[shape.sid]
+        if burst.at.sure and base.clock is Clock.DEVICE:
+            device.clock_error_ns = decoded.high - burst.at.unix
+    columns = [
+        Column(SeriesKey(device.name, metric, kind), unit, t, v)
+        for metric, kind, unit, t, v in decoded.columns
+    ]
+    entry = Entry(
+        stream=stream.id,
+        seq=burst.first,
+        last=burst.last,
+        message=b"".join(burst.raws),
+        readings=shape.readings,
+        clock=base.clock,
+        offset=base.offset,
+        schema=schema,
+        boot=base.boot if base.clock is Clock.UNKNOWN else b"",
+        alike=len(burst),
+    )
+    group.entries.append(entry)
+    group.readings(Batch(columns, base.clock, base.boot))
 
 
 def _senml(group: Group, stream: Stream, arrival: Arrival, pack: Senml) -> None:
@@ -91,13 +145,13 @@ def latest(group: Group) -> int:
     return min(group.now.unix + group.rules.max_skew, INT64_MAX)
 
 
-def _timebase(group: Group, stream: Stream, data: Data, at: Now) -> Timebase:
-    """Which clock the message's times are of, and how they become Unix time."""
-    if data.clock == 0:
+def _timebase(group: Group, stream: Stream, clock: int | bytes | None, at: Now) -> Timebase:
+    """Which clock a message's times are of, and how they become Unix time. clock: its key 7."""
+    if isinstance(clock, int):
         return Timebase(Clock.DEVICE)
-    boot = data.clock or stream.boot
-    clock = stream.device.boots.get(boot)
-    offset = None if clock is None else clock.offset(at)
+    boot = clock or stream.boot
+    known = stream.device.boots.get(boot)
+    offset = None if known is None else known.offset(at)
     if offset is not None and boot not in stream.device.unplaced:
         return Timebase(Clock.MAPPED, offset, boot)
     if boot not in stream.device.unplaced:

@@ -32,6 +32,9 @@ class Arrival:
         """The last number that the message occupies."""
         return self.message.last if isinstance(self.message, Gap) else self.seq
 
+    def __len__(self) -> int:
+        return 1
+
 
 class Uplink:
     """Passes arrivals on in order; data of an unknown schema waits, at most ten seconds.
@@ -44,6 +47,11 @@ class Uplink:
         self._layouts = layouts
         self._held: deque[Arrival] = deque()
         self._asked: set[int] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, so that what comes may pass at once."""
+        return not self._held
 
     def take(self, arrival: Arrival) -> list[Arrival]:
         """Take the next arrival; return those that may pass now."""

@@ -8,6 +8,7 @@ readings itself, and so does one whose shorter windows are already closed at a r
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import add, itemgetter
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from gateway.core.cells import Cell, number_cells, sequence_cells
 from gateway.core.facts import RevisionDue, SummaryMade
-from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
+from gateway.core.readings import INT64_MAX, NS_PER_MS, NS_PER_S, Kind
 from gateway.errors import ConfigError
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+ENOUGH = 32_768
+"""So many readings are folded at once; fewer when a window closes."""
 MAX_SECONDS = 36_500 * SECONDS["d"]
 
 Readings = tuple[int, Kind, NDArray[np.int64], NDArray[Any]]
@@ -108,11 +111,20 @@ class Windows:
             _Level(window, _feeder(window, lengths))
             for window in sorted(lengths, key=lambda window: window.length)
         ]
+        self._mark = self._marked()
+        self._closed_until, self._next = max(self._mark, default=0), self._closing()
+        self._waiting: list[Readings] = []
+        self._count = 0
+        self._until = 0
+
+    def is_closed(self, t: int) -> bool:
+        """Whether a window of any length is closed at `t` (ns UTC)."""
+        return t < self._closed_until
 
     def late(self, series: int, t: NDArray[np.int64]) -> set[RevisionDue]:
         """The closed windows that these readings (ns UTC) of `series` fall into."""
         found: set[RevisionDue] = set()
-        if not len(t) or t.min() >= max(self.mark()):
+        if not len(t) or t.min() >= self._closed_until:
             return found
         for level in self._levels:
             window = level.window
@@ -123,12 +135,23 @@ class Windows:
             )
         return found
 
-    def fold(self, group: Sequence[Readings]) -> None:
-        """Take in the readings of one commit group, in order of arrival.
+    def fold(self, group: Sequence[Readings], *, until: int | None = None) -> None:
+        """Take in the readings of one commit group, in order of arrival, none later than `until`.
 
         For each length the readings of closed windows are left out: `late` names those windows.
+        Several groups are folded together, before any window closes: many at once cost less.
         """
-        filled = [readings for readings in group if len(readings[2])]
+        if until is None:
+            until = max((int(t.max()) for _, _, t, _ in group if len(t)), default=0)
+        self._until = max(self._until, until)
+        self._waiting += group
+        self._count += sum(len(t) for _, _, t, _ in group)
+        if self._count >= ENOUGH:
+            self._fold_all()
+
+    def _fold_all(self) -> None:
+        filled = [readings for readings in self._waiting if len(readings[2])]
+        self._waiting, self._count, self._until = [], 0, 0
         numbers = [readings for readings in filled if readings[1] == Kind.NUMBER]
         others = [readings for readings in filled if readings[1] != Kind.NUMBER]
         if numbers:
@@ -138,7 +161,14 @@ class Windows:
 
     def close(self, now: int) -> Closed:
         """Move the watermark to `now` - lateness (ns UTC) and take out what that closes."""
-        self.watermark = max(self.watermark, now - self._lateness)
+        watermark = max(self.watermark, now - self._lateness)
+        if watermark >= self._next:
+            self._fold_all()  # by the marks that held when they were taken
+        self.watermark = watermark
+        if watermark < self._next:
+            return Closed([], [])
+        self._mark = self._marked()
+        self._closed_until, self._next = max(self._mark, default=0), self._closing()
         found: list[tuple[int, Window, int, SummaryMade | None]] = []
         for level in self._levels:
             window = level.window
@@ -166,6 +196,8 @@ class Windows:
         would hold memory until then.
         """
         found: set[RevisionDue] = set()
+        if self._until > latest:
+            self._fold_all()
         for level in self._levels:
             for t0 in [t0 for t0 in level.cells if t0 > latest]:
                 for series in level.cells.pop(t0):
@@ -180,11 +212,20 @@ class Windows:
 
     def mark(self) -> tuple[int, ...]:
         """Where each length's closed windows end (ns); it changes whenever a window can close."""
+        return self._mark
+
+    def _marked(self) -> tuple[int, ...]:
         return tuple(level.window.start(self.watermark) for level in self._levels)
+
+    def _closing(self) -> int:
+        """The watermark at which the next window closes (ns)."""
+        lengths = [level.window.length for level in self._levels]
+        return min(map(add, self._mark, lengths), default=INT64_MAX)
 
     @property
     def held(self) -> int:
         """How many cells are open: what memory depends on."""
+        self._fold_all()
         return sum(len(cells) for level in self._levels for cells in level.cells.values())
 
     def open_since(self) -> int:
@@ -249,9 +290,12 @@ def _summary(cell: Cell, series: int, *, window: Window, t0: int) -> SummaryMade
 
 def _sorted(group: Sequence[Readings], dtype: Any) -> _Rows:
     """At least one series; `dtype` is that of the values."""
+    group = sorted(group, key=itemgetter(0))
     series = np.repeat([one for one, *_ in group], [len(t) for _, _, t, _ in group])
     t = np.concatenate([t for _, _, t, _ in group])
     v = np.concatenate([v.astype(dtype, copy=False) for *_, v in group])
+    if not ((t[1:] < t[:-1]) & (series[1:] == series[:-1])).any():  # as it is most often
+        return _Rows(series, t, v)
     order = np.lexsort((t, series))
     return _Rows(series[order], t[order], v[order])
 

@@ -1,4 +1,5 @@
 // Requests to the gateway's JSON API. Paths are relative: the page may live below a prefix.
+// The window hears of a 401 by the event "signedout".
 
 const PATIENCE = 4000; // ms
 
@@ -7,11 +8,15 @@ async function get(path) {
     headers: { Accept: "application/json" },
     signal: AbortSignal.timeout(PATIENCE),
   });
+  if (response.status === 401) dispatchEvent(new Event("signedout"));
   if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   return response.json();
 }
 
 export const latest = () => get("api/latest");
+
+/** Who is signed in: `user` is null where everybody may look. */
+export const session = () => get("api/session");
 
 export const devices = () => get("api/devices");
 

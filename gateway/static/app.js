@@ -6,7 +6,7 @@ import { Board } from "./board.js";
 import { Devices } from "./devices.js";
 import { byId, perFrame, setText } from "./dom.js";
 import { count, time } from "./format.js";
-import { showConnection, showName, showTotals } from "./header.js";
+import { showConnection, showName, showTotals, showUser } from "./header.js";
 import { History } from "./history.js";
 import { EVERY, Poll } from "./poll.js";
 import { State } from "./state.js";
@@ -38,7 +38,7 @@ const history = new History(state);
 const board = new Board(byId("board"), state, (series) => history.want(series));
 const devices = new Devices(byId("devices"));
 const banner = new Banner(byId("banner"));
-const stream = new Stream({ event: receive, phase: connectionChanged });
+const stream = new Stream({ event: receive, phase: connectionChanged, closed: readSession });
 const poll = new Poll({ latest: (answer) => state.latest(answer), change: connectionChanged });
 
 const REACTIONS = {
@@ -66,16 +66,26 @@ function greeted({ now, gateway }) {
   state.setNow(now);
   showName(gateway);
   history.retry();
+  readSession();
   readRegistry();
   readLatest();
 }
 
 function connectionChanged() {
-  if (stream.phase === "live" || stream.phase === "resting") poll.stop();
+  if (["live", "resting", "signed-out"].includes(stream.phase)) poll.stop();
   board.floor = poll.answered ? EVERY : TICK;
-  document.body.classList.toggle("cut-off", stream.phase === "lost" && !poll.answered);
+  document.body.classList.toggle("cut-off", ["lost", "signed-out"].includes(stream.phase) && !poll.answered);
   banner.update(stream, poll.answered);
+  if (stream.phase === "signed-out") showUser(null);
   showConnection(stream.phase, { polling: poll.answered, paused });
+}
+
+/** Who is signed in. If nobody is any more, the window hears of it. */
+async function readSession() {
+  const answer = await api.session().catch(() => null); // no answer: the stream says so
+  if (!answer) return;
+  showUser(answer.user);
+  stream.signedIn();
 }
 
 async function readRegistry() {
@@ -138,5 +148,12 @@ byId("start-command").textContent = `simulate host --url ${linkAddress()}`;
 byId("pause").addEventListener("click", togglePause);
 byId("filter").addEventListener("input", filter);
 setInterval(tick, TICK);
-setInterval(() => document.hidden || stream.phase === "resting" || readRegistry(), REGISTRY_EVERY);
+addEventListener("signedout", () => stream.signedOut());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && stream.phase === "signed-out") readSession(); // perhaps in another tab
+});
+setInterval(() => {
+  const idle = document.hidden || stream.phase === "resting" || stream.phase === "signed-out";
+  if (!idle) readRegistry();
+}, REGISTRY_EVERY);
 stream.start();

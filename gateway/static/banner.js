@@ -17,11 +17,13 @@ const ENDS = {
   shutdown: "The gateway is stopping or restarting.",
   capacity: "The gateway serves as many pages as it may.",
   store: "The gateway cannot read its store.",
-  auth: "The session has ended: reload the page to sign in.",
 };
 
 /** The text for a stream that is not live, or "" if nothing is to be said. */
 function connectionText(stream, polling) {
+  if (stream.phase === "signed-out") {
+    return `You are signed out since ${time(stream.since)}; the values shown are the last ones known.`;
+  }
   const since = `since ${time(stream.since)}`;
   if (polling) return `No live events ${since}. Values are asked for every 5 seconds instead.`;
   if (stream.phase === "lost") {
@@ -44,8 +46,9 @@ export class Banner {
   update(stream, polling) {
     const text = connectionText(stream, polling);
     if (text) {
-      this.#connection ??= this.#add("connection", "lost");
+      this.#connection ??= this.#linked(this.#add("connection", "lost"));
       setText(this.#connection.querySelector("span"), text);
+      this.#connection.querySelector("a").hidden = stream.phase !== "signed-out";
     } else {
       this.#connection?.remove();
       this.#connection = null;
@@ -67,6 +70,16 @@ export class Banner {
     notice.dataset.kind = kind;
     notice.append(icon(symbol), document.createElement("span"));
     this.#root.append(notice);
+    return notice;
+  }
+
+  #linked(notice) {
+    const link = document.createElement("a");
+    link.href = "login";
+    link.className = "button";
+    link.textContent = "Sign in";
+    link.hidden = true;
+    notice.append(link);
     return notice;
   }
 

@@ -7,6 +7,7 @@ const PHASES = {
   live: { state: "live", symbol: "online", text: "live" },
   connecting: { state: "connecting", symbol: "wait", text: "connecting" },
   lost: { state: "lost", symbol: "lost", text: "connection lost" },
+  "signed-out": { state: "lost", symbol: "leave", text: "signed out" },
   resting: { state: "resting", symbol: "asleep", text: "resting" },
 };
 const POLLING = { state: "polling", symbol: "wait", text: "polling" };
@@ -20,6 +21,15 @@ export function showConnection(phase, { polling, paused }) {
   const shown = polling ? POLLING : PHASES[phase];
   if (paused && phase === "live") badge(byId("connection"), { ...paused, symbol: "pause" });
   else badge(byId("connection"), shown);
+}
+
+/** Who is signed in, and the way out; nothing of it where everybody may look. */
+export function showUser(user) {
+  byId("leave").hidden = user === null;
+  if (user === null) return;
+  const button = byId("leave").querySelector("button");
+  button.title = `Signed in as ${user}`;
+  button.setAttribute("aria-label", `Sign out ${user}`);
 }
 
 export function showTotals(state, lastEvent) {

@@ -14,7 +14,7 @@ const GREATEST_DELAY = 30_000; // ms
 const JITTER = 0.25;
 
 export class Stream {
-  /** "connecting", "live", "lost" or "resting" (the page is hidden). */
+  /** "connecting", "live", "lost", "resting" (the page is hidden) or "signed-out". */
   phase = "connecting";
   /** Unix ms since when the phase lasts; for "lost" the time of the last event. */
   since = Date.now();
@@ -32,7 +32,10 @@ export class Stream {
   #retryAt = Infinity;
   #hiding;
 
-  /** `on.event(name, payload)` for each event, `on.phase()` whenever the phase changes. */
+  /**
+   * `on.event(name, payload)` for each event, `on.phase()` whenever the phase changes, `on.closed()`
+   * when the browser gave up: it does not say why, another request may.
+   */
   constructor(on) {
     this.#on = on;
   }
@@ -43,13 +46,23 @@ export class Stream {
     document.addEventListener("visibilitychange", () => this.#visibility());
     addEventListener("online", () => this.phase === "lost" && this.#open());
     addEventListener("pagehide", () => this.#rest());
-    addEventListener("pageshow", (event) => event.persisted && this.#wake());
+    addEventListener("pageshow", (event) => event.persisted && this.phase === "resting" && this.#wake());
   }
 
   /** Whether no hello came in time, so that polling has to help out. */
   get overdue() {
     const waiting = this.phase === "connecting" || this.phase === "lost";
     return waiting && performance.now() - this.#dark > HELLO_WITHIN;
+  }
+
+  /** Nobody may look any more: wait until `signedIn` is called. */
+  signedOut() {
+    this.#close();
+    if (this.phase !== "signed-out") this.#enter("signed-out", Date.now());
+  }
+
+  signedIn() {
+    if (this.phase === "signed-out") this.#wake();
   }
 
   #url() {
@@ -81,6 +94,7 @@ export class Stream {
     const payload = JSON.parse(event.data);
     if (name === "hello") this.#greeted(payload);
     if (name === "bye") this.reason = payload.reason;
+    if (name === "bye" && payload.reason === "auth") this.signedOut();
     this.#on.event(name, payload);
   }
 
@@ -94,7 +108,9 @@ export class Stream {
   #failed() {
     this.#tried = performance.now();
     this.#lose();
-    if (this.#source.readyState === EventSource.CLOSED) this.#retryLater();
+    if (this.#source.readyState !== EventSource.CLOSED) return;
+    this.#retryLater();
+    this.#on.closed();
   }
 
   #lose() {
@@ -126,6 +142,7 @@ export class Stream {
   }
 
   #rest() {
+    if (this.phase === "signed-out") return;
     this.#close();
     this.#enter("resting", Date.now());
   }

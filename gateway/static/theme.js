@@ -29,6 +29,7 @@
   preference.addEventListener("change", apply);
   document.addEventListener("DOMContentLoaded", () => {
     const fieldset = document.getElementById("theme");
+    if (!fieldset) return; // the sign-in page has no switch
     const current = fieldset.querySelector(`input[value="${CSS.escape(choice)}"]`);
     if (current) current.checked = true;
     fieldset.addEventListener("change", (event) => {

@@ -17,6 +17,8 @@ _PREPARE = (
     """UPDATE command SET state = 'unknown'
         WHERE state IN ('queued', 'sent', 'handled', 'accepted')""",
     "UPDATE command SET seq = NULL",
+    # Those that were ended since the backup must not come back.
+    "DELETE FROM sign_in",
     "UPDATE meta SET value = '1' WHERE key = 'clean'",
 )
 

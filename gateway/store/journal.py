@@ -3,12 +3,14 @@
 header = one flag byte (1: some readings' time is unknown; 2: the rest of the header and the body
 are deflated, RFC 1951, each by itself) and a CBOR array `[timebases, entries, lengths]`: timebases
 are `[clock, offset, boot]`, an entry is `[stream, seq, last - seq, readings, schema, index of its
-timebase]`, lengths are those of the messages in `body`, which joins them as a CBOR sequence
-(RFC 8742). The CRC-32 covers header and body as they are stored.
+timebase]`, lengths are those of the entries in `body`, which joins their messages as a CBOR
+sequence (RFC 8742). An entry of seven numbers stands for several messages alike, of one size and
+with so many readings each, that follow one another; the seventh is their count. The CRC-32 covers
+header and body as they are stored.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -50,9 +52,7 @@ class Lookup(Protocol):
 def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
     """Build (header, body, crc) of a journal row."""
     bases: dict[tuple[int, int, bytes], int] = {}
-    rows = [
-        [e.stream, e.seq, e.last - e.seq, e.readings, e.schema, _index(bases, e)] for e in entries
-    ]
+    rows = [_row(entry, _index(bases, entry)) for entry in entries]
     flags = UNKNOWN_TIME if any(e.clock == Clock.UNKNOWN and e.readings for e in entries) else 0
     content = [[list(base) for base in bases], rows, [len(e.message) for e in entries]]
     header = cbor2.dumps(content)
@@ -61,6 +61,11 @@ def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
         flags, header, body = flags | DEFLATED, _deflated(header), _deflated(body)
     header = bytes([flags]) + header
     return header, body, checksum(header, body)
+
+
+def _row(entry: Entry, base: int) -> list[int]:
+    row = [entry.stream, entry.seq, entry.last - entry.seq, entry.readings, entry.schema, base]
+    return row if entry.alike == 1 else [*row, entry.alike]
 
 
 def _deflated(raw: bytes) -> bytes:
@@ -95,16 +100,17 @@ def split(header: bytes, body: bytes, wanted: Wanted = anything) -> list[Entry]:
     bases, rows, lengths = cbor2.loads(content)
     ends = list(accumulate(lengths, initial=0))
     return [
-        _entry(row, bases[row[5]], body[ends[i] : ends[i + 1]])
+        entry
         for i, row in enumerate(rows)
         if wanted(row[0], row[4])
+        for entry in _entries(row, bases[row[5]], body[ends[i] : ends[i + 1]])
     ]
 
 
-def _entry(row: Sequence[int], base: Sequence[Any], message: bytes) -> Entry:
-    stream, seq, more, readings, schema, _ = row
-    clock, offset, boot = base
-    return Entry(stream, seq, seq + more, message, readings, clock, offset, schema, boot)
+def _entries(row: Sequence[int], base: Sequence[Any], message: bytes) -> Iterable[Entry]:
+    stream, seq, more, readings, schema, _, *count = row
+    entry = Entry(stream, seq, seq + more, message, readings, base[0], base[1], schema, base[2])
+    return entry._replace(alike=count[0]).apart() if count else (entry,)
 
 
 def decode(entry: Entry, lookup: Lookup) -> Batch:

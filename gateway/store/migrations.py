@@ -26,7 +26,7 @@ class Migration(NamedTuple):
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS.values())),
-    Migration(2, "chunks, and summaries by time", SECOND),
+    Migration(2, "chunks, summaries by time, and users", SECOND),
 )
 NEWEST = MIGRATIONS[-1].number
 

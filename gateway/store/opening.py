@@ -9,7 +9,10 @@ from gateway.core.facts import (
     Loss,
     RevisionDue,
     SchemaLearned,
+    SignedIn,
     StreamOpened,
+    TokenSet,
+    UserSet,
 )
 from gateway.core.readings import INT64_MAX, Clock, Kind
 from gateway.store.queries import COMMAND, losses, newest_summaries
@@ -30,6 +33,9 @@ _SCHEMAS = """SELECT schema.id, stream, sid, fingerprint, resolution, fields FRO
     JOIN stream ON stream.id = stream WHERE forgotten = 0 ORDER BY schema.id"""
 _SERIES = """SELECT id, device, metric, unit, kind, last_t_ns, last_value, last_clock FROM series
     ORDER BY id"""
+_USERS = "SELECT name, password, created FROM user ORDER BY name"
+_TOKENS = "SELECT name, hash, created FROM access_token ORDER BY name"
+_SIGN_INS = "SELECT hash, user, created, expires FROM sign_in ORDER BY expires"
 _TALLIES = """SELECT id, (SELECT count(*) FROM loss WHERE device = device.id),
     (SELECT cast(total(readings) AS INTEGER) FROM loss WHERE device = device.id),
     (SELECT count(*) FROM rejected WHERE device = device.id) FROM device"""
@@ -71,6 +77,9 @@ def load(conn: sqlite3.Connection) -> Opened:
         ),
         losses=_newest_losses(conn, tallies),
         tallies=tallies,
+        users=[UserSet(*row) for row in conn.execute(_USERS)],
+        tokens=[TokenSet(*row) for row in conn.execute(_TOKENS)],
+        sign_ins=[SignedIn(*row) for row in conn.execute(_SIGN_INS)],
         clean=meta.get("clean") == "1",
     )
 

@@ -11,8 +11,11 @@ from gateway.core.facts import (
     Loss,
     RevisionDue,
     SchemaLearned,
+    SignedIn,
     StreamOpened,
     SummaryMade,
+    TokenSet,
+    UserSet,
 )
 from gateway.core.readings import Batch, Clock, Kind
 
@@ -125,6 +128,7 @@ class Opened:
     summaries: the newest of each series and window. losses: the newest 20 of each device, oldest
         first. tallies, downlinks (highest downlink seq ever given out): by device, if not zero.
     commands: those that may still move (queued, sent, handled, accepted), by n.
+    sign_ins: expired ones too.
     clean: the store was closed in good order, or is new.
     """
 
@@ -141,4 +145,7 @@ class Opened:
     downlinks: Mapping[int, int]
     losses: Mapping[int, Sequence[Loss]]
     tallies: Mapping[int, Tally]
+    users: Sequence[UserSet]
+    tokens: Sequence[TokenSet]
+    sign_ins: Sequence[SignedIn]
     clean: bool

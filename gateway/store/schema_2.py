@@ -1,4 +1,4 @@
-"""The SQL of the second schema: readings in chunks, what was dropped, summaries by time.
+"""The SQL of the second schema: readings in chunks, what was dropped, summaries by time, users.
 
 What the broker has acknowledged is kept as runs of row numbers: the rows themselves are written
 once, so that an acknowledgement dirties two small pages whatever the messages weigh.
@@ -85,4 +85,15 @@ OUTBOX = (
     "ALTER TABLE outbox DROP COLUMN done",
 )
 
-SECOND = (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS, *OUTBOX)
+# Who may look. `hash` is SHA-256 in hex, `password` a salted hash in PHC form.
+ACCOUNTS = (
+    """CREATE TABLE user (
+        name TEXT PRIMARY KEY, password TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE access_token (
+        name TEXT PRIMARY KEY, hash TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE sign_in (
+        hash TEXT PRIMARY KEY, user TEXT NOT NULL REFERENCES user(name),
+        created INTEGER NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID""",
+)
+
+SECOND = (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS, *OUTBOX, *ACCOUNTS)

@@ -16,6 +16,14 @@ REGISTRY: dict[type, str] = {
         speaks_for_others = ?4, created = ?5, disabled = 0, removed = 0""",
     f.DeviceAccess: "UPDATE device SET token_hash = ?, disabled = ? WHERE id = ?",
     f.DeviceRemoved: "UPDATE device SET removed = 1, token_hash = NULL WHERE id = ?",
+    f.UserSet: """INSERT INTO user (name, password, created) VALUES (?, ?, ?)
+        ON CONFLICT (name) DO UPDATE SET password = excluded.password""",
+    f.UserRemoved: "DELETE FROM user WHERE name = ?",
+    f.TokenSet: "INSERT OR REPLACE INTO access_token (name, hash, created) VALUES (?, ?, ?)",
+    f.TokenRevoked: "DELETE FROM access_token WHERE name = ?",
+    f.SignedIn: """INSERT OR REPLACE INTO sign_in (hash, user, created, expires)
+        VALUES (?, ?, ?, ?)""",
+    f.SignedOut: "DELETE FROM sign_in WHERE hash = ?",
 }
 """Kinds that undo one another: these run one by one, as the list has them, before all others."""
 

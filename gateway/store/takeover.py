@@ -18,6 +18,8 @@ MARGIN = 2**20
 """More rows than a table gets while something about it goes unnoticed."""
 
 _TABLES = ("device", "stream", "schema", "series")
+_ACCOUNTS = ("user", "access_token")
+"""Taken from one source only: an older one would bring back who was removed since."""
 _META = ("watermark_ns", "fold_from", "settled_row", "clock_ms")
 _POSITION = "UPDATE stream SET committed = ?1 WHERE id = ?2 AND committed < ?1"
 _FLOORS = """INSERT INTO meta VALUES ('floors', ?1)
@@ -25,13 +27,16 @@ _FLOORS = """INSERT INTO meta VALUES ('floors', ?1)
 
 
 def take_over(conn: sqlite3.Connection, source: sqlite3.Connection) -> None:
-    """Copy what `conn` lacks of devices, streams, boots, schemas and series; read the rest later.
+    """Copy what `conn` lacks of devices, streams, boots, schemas, series and who may look.
 
     The caller begins and ends the transaction. Of several sources the best comes first.
     """
     for table in _TABLES:
         _copy(conn, source, table)
     _copy_small(conn, source, "boot", key="device, boot")
+    for table in _ACCOUNTS:
+        if not conn.execute(f"SELECT 1 FROM {table}").fetchone():  # noqa: S608
+            _copy_small(conn, source, table, key="name")
     meta = _meta(source)
     known = [(key, meta[key]) for key in _META if key in meta]
     conn.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", known)

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway.commands.tail import Assembly, Event, follow, own_url
+from gateway.commands.tail import Assembly, Event, access_token, follow, own_url
 from gateway.config import Config, load
 from gateway.control import ControlError
 
@@ -116,3 +116,28 @@ async def test_a_gateway_that_is_away_is_awaited(capsys):
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
+
+
+async def test_a_token_is_asked_for_before_each_connection():
+    shown: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        shown.append(request.headers.get("Authorization"))
+        if len(shown) == 3:
+            return web.Response(status=401)
+        return web.Response(text="retry: 1\n\n", content_type="text/event-stream")
+
+    tokens = iter([None, "one", "two"])
+    application = web.Application()
+    application.router.add_get("/events", answer)
+    async with TestServer(application) as server:
+        with pytest.raises(ControlError, match="SENSOR_GATEWAY_TOKEN"):
+            await follow(str(server.make_url("")), [], trust=None, pass_=lambda: next(tokens))
+    assert shown == [None, "Bearer one", "Bearer two"]
+
+
+def test_where_a_token_comes_from(tmp_path, monkeypatch):
+    monkeypatch.delenv("SENSOR_GATEWAY_TOKEN", raising=False)
+    assert access_token(tmp_path) is None
+    monkeypatch.setenv("SENSOR_GATEWAY_TOKEN", "t")
+    assert access_token(None) == "t"

@@ -69,10 +69,18 @@ def entries(header: bytes, body: bytes, crc: int) -> list[Entry]:
     if ends[-1] != len(body):
         raise Damaged("the lengths in a journal header do not add up to its body")
     found = []
-    for i, (stream, seq, more, readings, schema, base) in enumerate(rows):
-        clock, offset, boot = bases[base]
-        content = cbor2.loads(body[ends[i] : ends[i + 1]])
-        found.append(Entry(stream, seq, seq + more, readings, schema, clock, offset, boot, content))
+    for i, (stream, seq, more, readings, schema, base, *alike) in enumerate(rows):
+        timebase = bases[base]
+        content = body[ends[i] : ends[i + 1]]
+        if not alike:
+            found.append(
+                Entry(stream, seq, seq + more, readings, schema, *timebase, cbor2.loads(content))
+            )
+            continue
+        size = len(content) // alike[0]
+        for n in range(alike[0]):
+            message = cbor2.loads(content[n * size : (n + 1) * size])
+            found.append(Entry(stream, seq + n, seq + n, readings, schema, *timebase, message))
     return found
 
 

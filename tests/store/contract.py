@@ -70,6 +70,33 @@ class StoreContract:
         assert len(opened.meta["log_epoch"]) == 8
         assert set(opened.highest.values()) == {0}
 
+    async def test_users_tokens_and_sign_ins(self, store: Store, reopened: Any) -> None:
+        signed_in = f.SignedIn("s1", "ada", NOW, NOW + 5)
+        await store.commit(
+            [
+                f.UserSet("ada", "old", NOW),
+                f.UserSet("eve", "hash", NOW),
+                f.TokenSet("grafana", "h1", NOW),
+                f.TokenSet("other", "h2", NOW),
+                signed_in,
+                f.SignedIn("s2", "eve", NOW, NOW + 9),
+            ]
+        )
+        await store.commit(
+            [
+                f.UserSet("ada", "new", NOW + 1),
+                f.SignedOut("s2"),
+                f.UserRemoved("eve"),
+                f.TokenRevoked("other"),
+                f.UserSet("bob", "hash", NOW),
+                f.UserRemoved("bob"),
+            ]
+        )
+        opened = await reopened()
+        assert opened.users == [f.UserSet("ada", "new", NOW)]
+        assert opened.tokens == [f.TokenSet("grafana", "h1", NOW)]
+        assert opened.sign_ins == [signed_in]
+
     async def test_names_stay_over_a_restart(self, store: Store, reopened: Any) -> None:
         await store.commit([f.MetaSet("watermark_ns", "17")])
         first = await reopened()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.facts import StreamMoved
+from gateway.core.facts import SignedIn, StreamMoved, UserSet
 from gateway.errors import StoreBusy, StoreCorrupt, StoreError, StoreUnavailable
 from gateway.store import files, offline
 from gateway.store.backup import backup
@@ -94,6 +94,19 @@ async def test_restoring_renews_names_and_runs_no_command_twice(path: Path, tmp_
     assert states == [(1, "unknown", None), (2, "unknown", None), (3, "done", None)]
     assert (await store.outbox_stats()).depth == 1
     assert [stream.committed for stream in opened.streams] == [1]
+    await store.close()
+
+
+async def test_restoring_keeps_users_but_signs_everybody_out(path: Path, tmp_path: Path) -> None:
+    store = await filled(path)
+    await store.commit([UserSet("ada", "h", NOW), SignedIn("s1", "ada", NOW, 2**50)])
+    backup(path, tmp_path / "copy.db")
+    await store.close()
+    offline.restore(path, tmp_path / "copy.db")
+    store = SqliteStore(path)
+    opened = await store.open()
+    assert [user.name for user in opened.users] == ["ada"]
+    assert opened.sign_ins == []
     await store.close()
 
 

@@ -35,6 +35,17 @@ ENTRIES = st.lists(
 )
 
 
+@given(st.integers(2, 9), st.binary(min_size=1, max_size=9), ENTRIES)
+def test_messages_alike_are_one_entry_and_come_back_one_by_one(
+    count: int, message: bytes, others: list[Entry]
+) -> None:
+    messages = [message + bytes([n]) for n in range(count)]
+    alike = Entry(7, 100, 99 + count, b"".join(messages), 3, 0, 5, 2, b"", count)
+    apart = [Entry(7, 100 + n, 100 + n, messages[n], 3, 0, 5, 2, b"") for n in range(count)]
+    assert unpack(*pack([alike, *others])) == [*apart, *others]
+    assert len(pack([alike])[0]) < len(pack(apart)[0]) + 9
+
+
 class Book:
     """A `Lookup` that knows one schema, one device and one boot."""
 

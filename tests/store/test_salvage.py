@@ -293,6 +293,27 @@ async def test_the_catalogue_alone_lets_devices_go_on(path: Path) -> None:
     await store.close()
 
 
+async def test_users_and_tokens_outlive_damage_and_removed_ones_stay_away(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    kept = [f.UserSet("ada", "hash", NOW), f.TokenSet("grafana", "hash", NOW)]
+    await store.commit([*kept, f.UserSet("eve", "hash", NOW)])
+    await store.close()
+    starting.keep_catalogue(path)
+    for damage in (b"", None):
+        store = SqliteStore(path)
+        if damage is None:
+            starting.suspect(path)
+        else:
+            path.write_bytes(damage)
+        opened = await store.open()
+        names = ["ada"] if damage is None else ["ada", "eve"]
+        assert [user.name for user in opened.users] == names
+        assert opened.tokens == kept[1:]
+        await store.commit([f.UserRemoved("eve")])
+        await store.close()
+
+
 def test_holes_end_where_rows_can_be_read_again(path: Path) -> None:
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("PRAGMA page_size = 4096")

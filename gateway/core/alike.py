@@ -1,0 +1,74 @@
+"""Messages alike: recognised by their bytes, decoded together.
+
+A device sends the same message over and over, with other numbers in it. Once one was read the
+usual way, its `Shape` knows which bytes stay the same and where the numbers stand. Messages that
+fit a shape need no parser of their own: they wait as a `Burst`, and `decode` turns all bursts of a
+shape into arrays at once. Whatever does not fit, or holds a value that must be looked at more
+closely, goes the usual way (`core.columns`, `core.senml`), with the same result.
+"""
+
+from collections.abc import Hashable, Iterable
+
+from gateway.core.data_shapes import DataShape, data_spans
+from gateway.core.messages import Data, Senml
+from gateway.core.pack_shapes import pack_shape
+from gateway.core.shapes import Burst, Shape
+
+MOST_KNOWN = 1024
+MOST_SHAPES = 32
+
+_KNOWN: dict[bytes, Shape] = {}
+"""Devices of one make share a shape, so that their messages can be decoded together."""
+
+
+def shape_of(raw: bytes, message: Data | Senml) -> Shape | None:
+    """The shape of a message that was read; None if such messages must be read one by one."""
+    if isinstance(message, Senml):
+        return _known(pack_shape(raw, message))
+    spans = data_spans(raw, message)
+    return None if spans is None else _known(DataShape(raw, message, spans))
+
+
+def _known(shape: Shape | None) -> Shape | None:
+    if shape is None:
+        return None
+    if len(_KNOWN) >= MOST_KNOWN:
+        _KNOWN.clear()
+    return _KNOWN.setdefault(shape.pattern, shape)
+
+
+class Shapes:
+    """The shapes that one connection has used lately."""
+
+    def __init__(self) -> None:
+        self._by_size: dict[int, Shape] = {}
+        self._plain = 0
+
+    def find(self, raw: bytes) -> tuple[Shape | None, int]:
+        """The shape that a message fits, and its sequence number."""
+        shape = self._by_size.get(len(raw))
+        if shape is None or not (seq := shape.number(raw)):
+            return None, 0
+        return shape, seq
+
+    def learn(self, raw: bytes, message: Data | Senml) -> None:
+        """A message was read the usual way; learn its shape if that was not done too often."""
+        self._plain += 1
+        if self._plain > len(self._by_size):
+            self._plain = 0
+            if len(self._by_size) >= MOST_SHAPES:
+                self._by_size.clear()
+            if (shape := shape_of(raw, message)) is not None:
+                self._by_size[shape.size] = shape
+
+
+def decode(bursts: Iterable[Burst], *, latest: int) -> None:
+    """Set `decoded` of each burst, unless one of its messages has to be looked at by itself.
+
+    latest: the greatest permitted time (ns UTC) of readings whose time is known.
+    """
+    alike: dict[tuple[Shape, Hashable], list[Burst]] = {}
+    for burst in bursts:
+        alike.setdefault((burst.shape, burst.shape.key(burst)), []).append(burst)
+    for (shape, _), several in alike.items():
+        shape.decode(several, latest=latest)

@@ -1,0 +1,127 @@
+"""DATA messages alike (docs/wire.md §4): columns of numbers at fixed places."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.layouts import RANGES, Field
+from gateway.core.messages import Data
+from gateway.core.readings import INT64_MAX, Clock, Kind, Timebase
+from gateway.core.shapes import Burst, Decoded, Shape, Span, Values, items, pairs, shares, span_at
+
+SEQ, T0, COLUMNS = 1, 3, 5
+MOST_ROWS = 4096
+UINT64 = 71
+
+
+class DataShape(Shape):
+    """rows: readings of each column. step: between rows, in the schema's resolution.
+
+    clock: 0 (Unix time), a boot, or None for the connection's.
+    """
+
+    kind = Data.TYPE
+
+    def __init__(self, raw: bytes, data: Data, spans: Sequence[Span]) -> None:
+        super().__init__(raw, spans)
+        self.sid, self.clock = data.sid, data.clock
+        _, self.t0, *self.columns = spans
+        self.rows = max((span.rows for span in self.columns), default=1)
+        self.step = data.step or 0
+        self.readings = self.rows * len(self.columns)
+
+    def key(self, burst: Burst) -> Hashable:
+        assert burst.layout is not None
+        return burst.layout.fields, burst.layout.resolution
+
+    def decode(self, bursts: Sequence[Burst], *, latest: int) -> None:
+        layout = bursts[0].layout
+        assert layout is not None
+        unit, after = 10 ** (9 - layout.resolution), (self.rows - 1) * self.step
+        bounds = [_bound(burst.base, unit=unit, after=after, latest=latest) for burst in bursts]
+        bursts = [burst for burst, most in zip(bursts, bounds, strict=True) if most >= 0]
+        if not bursts or not self._suits(layout.fields):
+            return
+        block = self.block(bursts)
+        counts, starts = shares(bursts)
+        offsets = np.repeat(np.array([burst.base.offset for burst in bursts], np.int64), counts)
+        most = np.array([most for most in bounds if most >= 0], np.uint64)
+        t0 = self.t0.read(block)[:, 0].astype(np.uint64)
+        good = t0 <= np.repeat(most, counts)
+        t = t0.astype(np.int64) * unit + offsets
+        values = []
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
+            for span, field in zip(self.columns, layout.fields, strict=True):
+                column, sound = _values(span.read(block), span, field)
+                good &= sound
+                values.append(column)
+        low = np.minimum.reduceat(t, starts).tolist()
+        high = (np.maximum.reduceat(t, starts) + after * unit).tolist()
+        if self.rows > 1:
+            t = (t[:, None] + np.arange(self.rows, dtype=np.int64) * (self.step * unit)).ravel()
+        fine = np.logical_and.reduceat(good, starts).tolist()
+        named = [(field.metric, field.kind, field.unit) for field in layout.fields]
+        for n, burst in enumerate(bursts):
+            if fine[n]:
+                begin = int(starts[n]) * self.rows
+                part = slice(begin, begin + counts[n] * self.rows)
+                times = t[part]
+                columns = [
+                    Values(*names, times, v[part]) for names, v in zip(named, values, strict=True)
+                ]
+                burst.decoded = Decoded(columns, low[n], high[n])
+
+    def _suits(self, fields: Sequence[Field]) -> bool:
+        """Whether columns of this shape are what the schema says."""
+        return len(fields) == len(self.columns) and all(map(_suit, self.columns, fields))
+
+
+def data_spans(raw: bytes, data: Data) -> list[Span] | None:
+    """Where seq, time and columns stand, in this order; None if they have no fixed place."""
+    if data.valid is not None or type(data.step) not in (int, type(None)):
+        return None
+    places = dict(pairs(raw, 0))
+    starts = [places[SEQ], places[T0], *items(raw, places[COLUMNS])]
+    found = [span_at(raw, at) for at in starts]
+    known = [span for span in found if span is not None]
+    if len(known) < len(found) or known[0] != min(known):
+        return None
+    rows = {span.rows for span in known[2:]}
+    arrays = any(span.tag is not None for span in known)
+    if arrays and (len(rows) > 1 or not _fair(max(rows), data.step)):
+        return None
+    return known
+
+
+def _fair(rows: int, step: int | None) -> bool:
+    """Whether there is a time for every row, and not too many of them."""
+    return rows <= MOST_ROWS and (rows == 1 or step is not None)
+
+
+def _suit(span: Span, field: Field) -> bool:
+    if span.tag is not None:
+        return span.tag == field.type
+    return field.kind is Kind.NUMBER and (field.type not in RANGES or not span.is_float)
+
+
+def _bound(base: Timebase, *, unit: int, after: int, latest: int) -> int:
+    """The greatest t0 of a message whose times all fit; below 0 if there is none."""
+    most = INT64_MAX if base.clock is Clock.UNKNOWN else min(latest, INT64_MAX)
+    return (most - max(base.offset, 0)) // unit - after
+
+
+def _values(raw: NDArray[Any], span: Span, field: Field) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values as `core.columns` makes them, shape (n,), and which messages need no closer look."""
+    sound: NDArray[np.bool_] = np.ones(len(raw), np.bool_)
+    if span.tag is None and field.type in RANGES:
+        low, high = RANGES[field.type]
+        sound = np.all((raw >= low) & (raw <= high), axis=1)
+    plain = field.scale == 1 and field.offset == 0
+    if plain and not span.is_float and field.type in RANGES:
+        return raw.astype(np.uint64 if field.type == UINT64 else np.int64).ravel(), sound
+    value = raw.astype(np.float64)
+    if not plain:
+        value = value * field.scale + field.offset
+    return value.ravel(), sound & np.all(np.isfinite(value), axis=1)

@@ -1,0 +1,155 @@
+"""SENML packs alike (docs/wire.md §4): the same names and units, other values and times."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.messages import NAME, Senml
+from gateway.core.readings import INT64_MAX, NS_PER_S, Kind
+from gateway.core.senml import (
+    BN,
+    BT,
+    BU,
+    BVER,
+    RELATIVE_BELOW_NS,
+    N,
+    T,
+    U,
+    V,
+    read_senml,
+)
+from gateway.core.shapes import Burst, Decoded, Shape, Span, Values, items, pairs, shares, span_at
+from gateway.errors import Rejected
+
+SEQ, PACK = 1, 2
+MOST_SECONDS = 2.0**33
+INDEFINITE, INDEFINITE_MAP = 0x9F, 0xBF
+_LABELS = frozenset({BVER, BN, BT, BU, N, T, U, V})
+
+
+class Record(NamedTuple):
+    """A reading of the pack: where its value and the two parts of its time stand, if it has any."""
+
+    metric: str
+    unit: str
+    value: Span
+    base: Span | None
+    time: Span | None
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Arrays of all messages; `sound`: those that need no closer look."""
+
+    received: NDArray[np.int64]
+    block: NDArray[np.uint8]
+    latest: int
+    sound: NDArray[np.bool_]
+
+    def time(self, record: Record) -> NDArray[np.int64]:
+        t = np.zeros(len(self.block), np.int64)
+        for span in (record.base, record.time):
+            if span is not None:
+                t = t + self._seconds(span)
+        t = np.where(t < RELATIVE_BELOW_NS, t + self.received, t)
+        self.sound &= t <= self.latest
+        return t
+
+    def value(self, record: Record) -> NDArray[Any]:
+        span = record.value
+        raw = span.read(self.block)[:, 0]
+        self.sound &= np.isfinite(raw) if span.is_float else raw <= INT64_MAX
+        # A value counts from the base value, 0: of -0.0 that makes 0.0.
+        return raw.astype(np.float64) + 0.0 if span.is_float else raw.astype(np.int64)
+
+    def _seconds(self, span: Span) -> NDArray[np.int64]:
+        """As `decimals.read_time` has it."""
+        raw = span.read(self.block)[:, 0].astype(np.float64)
+        good = np.abs(raw) < MOST_SECONDS
+        self.sound &= good
+        fraction, whole = np.modf(np.where(good, raw, 0.0))
+        nanoseconds: NDArray[np.int64] = np.rint(fraction * NS_PER_S).astype(np.int64)
+        return nanoseconds + whole.astype(np.int64) * NS_PER_S
+
+
+class PackShape(Shape):
+    """records: the readings of a pack, in its order."""
+
+    kind = Senml.TYPE
+
+    def __init__(self, raw: bytes, spans: Sequence[Span], records: Sequence[Record]) -> None:
+        super().__init__(raw, spans)
+        self.readings = len(records)
+        self.series: dict[str, list[Record]] = {}
+        for record in records:
+            self.series.setdefault(record.metric, []).append(record)
+        self.brief = any(record.base is None and record.time is None for record in records)
+
+    def decode(self, bursts: Sequence[Burst], *, latest: int) -> None:
+        block = self.block(bursts)
+        counts, starts = shares(bursts)
+        received = np.repeat(np.array([burst.at.unix for burst in bursts], np.int64), counts)
+        parts = _Parts(received, block, latest, np.ones(len(block), np.bool_))
+        columns = {
+            metric: (_stack(map(parts.time, records)), _stack(map(parts.value, records)))
+            for metric, records in self.series.items()
+        }
+        low = np.min([t.min(axis=1) for t, _ in columns.values()], axis=0)
+        high = np.max([t.max(axis=1) for t, _ in columns.values()], axis=0)
+        fine = np.logical_and.reduceat(parts.sound, starts).tolist()
+        for n, burst in enumerate(bursts):
+            if fine[n]:
+                part = slice(int(starts[n]), int(starts[n]) + counts[n])
+                values = [
+                    Values(
+                        metric, Kind.NUMBER, self._unit(metric), t[part].ravel(), v[part].ravel()
+                    )
+                    for metric, (t, v) in columns.items()
+                ]
+                burst.decoded = Decoded(values, int(low[part].min()), int(high[part].max()))
+
+    def _unit(self, metric: str) -> str:
+        return next((record.unit for record in self.series[metric] if record.unit), "")
+
+
+def _stack(columns: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """Numbers of one series, shape (messages, records); floats if any of them are."""
+    found = list(columns)
+    dtype = np.float64 if any(column.dtype.kind == "f" for column in found) else np.int64
+    return np.stack([column.astype(dtype, copy=False) for column in found], axis=1)
+
+
+def pack_shape(raw: bytes, message: Senml) -> PackShape | None:
+    """The shape of a pack that was read; None if such packs must be read one by one."""
+    places = dict(pairs(raw, 0))
+    seq = span_at(raw, places[SEQ])
+    if seq is None or raw[places[PACK]] == INDEFINITE or not _is_sound(message):
+        return None
+    spans, records = [seq], list[Record]()
+    name, unit, base = "", "", None
+    for record, at in zip(message.pack, items(raw, places[PACK]), strict=True):
+        if not _LABELS.issuperset(record) or raw[at] == INDEFINITE_MAP:
+            return None
+        where = dict(pairs(raw, at))
+        found = {label: span_at(raw, where[label]) for label in (BT, T, V) if label in where}
+        if None in found.values() or any(span.tag is not None for span in found.values() if span):
+            return None
+        spans += [span for span in found.values() if span is not None]
+        name, unit, base = record.get(BN, name), record.get(BU, unit), found.get(BT, base)
+        if V in found:
+            full = name + record.get(N, "")
+            records.append(Record(full, record.get(U, unit), found[V], base, found.get(T)))  # type: ignore[arg-type]
+    named = all(NAME.fullmatch(record.metric) for record in records)
+    return PackShape(raw, spans, records) if records and named and seq == min(spans) else None
+
+
+def _is_sound(message: Senml) -> bool:
+    """Whether what all packs of this shape have in common is right."""
+    try:
+        read_senml(message.pack, device="-", received=0, latest=None, speaks_for_others=True)
+    except Rejected:
+        return False
+    return True

@@ -1,0 +1,176 @@
+"""The shape of a message: which bytes stay the same in the next, and where its numbers stand."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core import cbor
+from gateway.core.clock import Now
+from gateway.core.layouts import DTYPES, Layout
+from gateway.core.messages import BY_TYPE, Message, parse
+from gateway.core.readings import Clock, Kind, Timebase
+from gateway.core.uplink import Arrival
+
+UINT, NEGATIVE, BYTES, TAG, SIMPLE = 0, 1, 2, 6, 7
+FLOATS = {2: ">f2", 4: ">f4", 8: ">f8"}
+DEVICE = Timebase(Clock.DEVICE)
+
+
+class Span(NamedTuple):
+    """Bytes that differ between messages. tag: of the typed array that they are, or None."""
+
+    at: int
+    size: int
+    dtype: np.dtype[Any]
+    tag: int | None = None
+    negative: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.size // self.dtype.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+    def read(self, block: NDArray[np.uint8]) -> NDArray[Any]:
+        """The numbers that stand here, shape (messages, rows)."""
+        found = np.ascontiguousarray(block[:, self.at : self.at + self.size]).view(self.dtype)
+        return -1 - found.astype(np.int64) if self.negative else found
+
+
+def span_at(raw: bytes, at: int) -> Span | None:
+    """The span of a number or of a typed array; None if its size depends on its value."""
+    major, argument, end = cbor.head(raw, at)
+    size = end - at - 1
+    if major == SIMPLE and size in FLOATS:
+        return Span(at + 1, size, np.dtype(FLOATS[size]))
+    if (major == UINT and size) or (major == NEGATIVE and 0 < size < 8):
+        return Span(at + 1, size, np.dtype(f">u{size}"), negative=major == NEGATIVE)
+    if major == TAG and argument in DTYPES:
+        major, length, start = cbor.head(raw, end)
+        if major == BYTES and length and length % DTYPES[argument].itemsize == 0:
+            return Span(start, length, DTYPES[argument], tag=argument)
+    return None
+
+
+def pairs(raw: bytes, at: int) -> Iterator[tuple[int, int]]:
+    """The integer keys of the map that begins at `at`, and where their values begin."""
+    _, count, at = cbor.head(raw, at)
+    for _ in range(count):
+        major, key, at = cbor.head(raw, at)
+        yield (-1 - key if major == NEGATIVE else key), at
+        at = cbor.skip(raw, at)
+
+
+def items(raw: bytes, at: int) -> Iterator[int]:
+    """Where the items of the array that begins at `at` begin."""
+    _, count, at = cbor.head(raw, at)
+    for _ in range(count):
+        yield at
+        at = cbor.skip(raw, at)
+
+
+def pattern(raw: bytes, spans: Iterable[Span]) -> bytes:
+    """The regular expression of a message; the first span, its number, is a group."""
+    pieces, end = [], 0
+    for n, span in enumerate(sorted(spans)):
+        hole = b".{%d}" % span.size
+        pieces += [re.escape(raw[end : span.at]), b"(%s)" % hole if n == 0 else hole]
+        end = span.at + span.size
+    return b"".join([*pieces, re.escape(raw[end:])])
+
+
+class Shape(ABC):
+    """What messages alike have in common: everything but the numbers in them.
+
+    kind: their type on the wire. size: bytes of each. readings: in each.
+    brief: receipt gives them their time, so only those that came together are a burst.
+    """
+
+    kind: int
+    readings: int
+    brief = False
+
+    def __init__(self, raw: bytes, spans: Iterable[Span]) -> None:
+        self.size = len(raw)
+        self.pattern = pattern(raw, spans)
+        self._fits = re.compile(self.pattern, re.DOTALL).fullmatch
+
+    def number(self, raw: bytes) -> int:
+        """The sequence number of a message that fits this shape, 0 if it does not fit."""
+        found = self._fits(raw)
+        return int.from_bytes(found[1], "big") if found else 0
+
+    def key(self, _burst: "Burst") -> Hashable:
+        """Bursts with the same key, and of this shape, are decoded together."""
+        return None
+
+    @abstractmethod
+    def decode(self, bursts: "Sequence[Burst]", *, latest: int) -> None:
+        """Set `decoded` of each burst, unless a message of it must be looked at by itself."""
+
+    def block(self, bursts: "Sequence[Burst]") -> NDArray[np.uint8]:
+        """The bytes of all messages, shape (messages, size)."""
+        raws = b"".join([raw for burst in bursts for raw in burst.raws])
+        return np.frombuffer(raws, np.uint8).reshape(-1, self.size)
+
+
+@dataclass(slots=True)
+class Burst:
+    """Messages of one shape that followed one another on a connection: `first` … `last`.
+
+    layout: of DATA. at: when the first came. taken: it belongs to a commit group, and grows no
+    more. base: how its times become ns UTC.
+    """
+
+    shape: Shape
+    layout: Layout | None
+    at: Now
+    first: int
+    raws: list[bytes] = field(default_factory=list)
+    taken: bool = False
+    base: Timebase = DEVICE
+    decoded: "Decoded | None" = None
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.raws) - 1
+
+    def __len__(self) -> int:
+        return len(self.raws)
+
+    def apart(self) -> Iterator[Arrival]:
+        """The messages one by one, read the usual way."""
+        cls: type[Message] = BY_TYPE[self.shape.kind]
+        for raw in self.raws:
+            yield Arrival(parse(cls, cbor.decode(raw)), raw, self.at)
+
+
+class Values(NamedTuple):
+    """Readings of one metric of a burst, in order of arrival: t int64 ns, v as in `Column`."""
+
+    metric: str
+    kind: Kind
+    unit: str
+    t: NDArray[np.int64]
+    v: NDArray[Any]
+
+
+class Decoded(NamedTuple):
+    """The readings of a burst, and the least and the greatest time (ns)."""
+
+    columns: Sequence[Values]
+    low: int
+    high: int
+
+
+def shares(bursts: Sequence[Burst]) -> tuple[list[int], NDArray[np.intp]]:
+    """How many messages each burst has, and where they begin among all."""
+    counts = [len(burst) for burst in bursts]
+    return counts, np.cumsum([0, *counts[:-1]])

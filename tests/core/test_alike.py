@@ -1,0 +1,353 @@
+"""Messages decoded together are what they are when they are read one by one."""
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from cbor2 import CBORTag
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import cbor
+from gateway.core.alike import MOST_SHAPES, Shapes, decode, shape_of
+from gateway.core.clock import Now
+from gateway.core.columns import read_data
+from gateway.core.data_shapes import data_spans
+from gateway.core.layouts import DTYPES, RANGES, Field, Layout
+from gateway.core.messages import Data, Senml, parse
+from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
+from gateway.core.senml import read_senml
+from gateway.core.shapes import Burst
+from gateway.errors import Rejected
+
+NOW = Now(1_790_000_000_000_000_000, 0)
+T0 = NOW.unix // 10**6
+FIRST = 70_000
+TAGS = sorted(DTYPES)
+SCALES = [(1.0, 0.0), (0.01, -40.0), (1e300, 0.0)]
+
+
+def layout(*fields: Field, resolution: int = 3) -> Layout:
+    return Layout(1, resolution, fields, b"mark")
+
+
+def message(seq: int, columns: list[Any], *, t0: int = T0, **more: Any) -> bytes:
+    keys = {int(name[1:]): value for name, value in more.items()}
+    return cbor.encode({0: 16, 1: seq, 2: 1, 3: t0, 5: columns, **keys})
+
+
+def data(raw: bytes) -> Data:
+    return parse(Data, cbor.decode(raw))
+
+
+def burst(raws: list[bytes], form: Layout, base: Timebase) -> Burst:
+    shape = shape_of(raws[0], data(raws[0]))
+    assert shape is not None
+    assert [shape.number(raw) for raw in raws] == [data(raw).seq for raw in raws]
+    return Burst(shape, form, NOW, data(raws[0]).seq, raws, base=base)
+
+
+def one_by_one(raws: list[bytes], form: Layout, base: Timebase, latest: int) -> list[Batch]:
+    return [read_data(data(raw), form, device="d", timebase=base, latest=latest) for raw in raws]
+
+
+@st.composite
+def bursts(draw: st.DrawFn) -> tuple[list[bytes], Layout, Timebase]:
+    """Messages of one shape, with any numbers, and a schema that may not suit them."""
+    rows = draw(st.sampled_from([1, 1, 2, 5]))
+    count = draw(st.integers(1, 4))
+    tags = draw(st.lists(st.sampled_from(TAGS), min_size=1, max_size=3))
+    scalar = rows == 1 and draw(st.booleans())
+    fields, columns = [], []
+    for n, tag in enumerate(tags):
+        scale, offset = draw(st.sampled_from(SCALES))
+        type_ = draw(st.sampled_from([tag, tag, tag, draw(st.sampled_from(TAGS))]))
+        fields.append(Field(f"m{n}", "", type_, scale, offset))
+        columns.append(draw(_column(tag, rows, count, scalar=scalar)))
+    resolution = draw(st.sampled_from([3, 6]))
+    step = draw(st.sampled_from([1, 1000, 2**62])) if rows > 1 else None
+    more: dict[str, Any] = {} if step is None else {"k4": step}
+    more["k7"] = 0
+    t0 = draw(st.sampled_from([T0, T0 * 1000, 2**40, 2**63]))
+    raws = [
+        message(FIRST + n, [column[n] for column in columns], t0=t0 + n, **more)
+        for n in range(count)
+    ]
+    base = draw(
+        st.sampled_from(
+            [
+                Timebase(Clock.DEVICE),
+                Timebase(Clock.MAPPED, -(10**18)),
+                Timebase(Clock.UNKNOWN, 0, b"12345678"),
+            ]
+        )
+    )
+    return raws, layout(*fields, resolution=resolution), base
+
+
+def _column(tag: int, rows: int, count: int, *, scalar: bool) -> st.SearchStrategy[list[Any]]:
+    if scalar and tag in RANGES:
+        return st.lists(st.integers(256, 65_535), min_size=count, max_size=count)
+    if scalar:
+        return st.lists(st.floats(), min_size=count, max_size=count)
+    size = rows * DTYPES[tag].itemsize
+    if tag in RANGES:
+        one = st.binary(min_size=size, max_size=size)
+    else:
+        number = st.floats(width=8 * DTYPES[tag].itemsize)  # type: ignore[arg-type]
+        one = st.lists(number, min_size=rows, max_size=rows).map(
+            lambda values: np.array(values, DTYPES[tag]).tobytes()
+        )
+    return st.lists(one.map(lambda raw: CBORTag(tag, raw)), min_size=count, max_size=count)
+
+
+@given(bursts())
+def test_together_they_are_what_they_are_one_by_one(
+    case: tuple[list[bytes], Layout, Timebase],
+) -> None:
+    raws, form, base = case
+    together = burst(raws, form, base)
+    latest = NOW.unix + 10**15
+    decode([together], latest=latest)
+    try:
+        batches = one_by_one(raws, form, base, latest)
+    except Rejected:
+        assert together.decoded is None
+        return
+    whole = all(len(batch) == together.shape.readings for batch in batches)
+    if together.decoded is None:
+        assert not whole or base.offset < 0 or _overflows(raws)
+        return
+    assert whole
+    found = together.decoded
+    for n, field in enumerate(form.fields):
+        columns = [batch.columns[n] for batch in batches]
+        assert columns[0].key.metric == field.metric
+        v = np.concatenate([column.v for column in columns])
+        assert found.columns[n].v.dtype == v.dtype
+        assert found.columns[n].v.tobytes() == v.tobytes()
+        t = np.concatenate([column.t for column in columns])
+        assert found.columns[n].t.dtype == np.int64
+        assert found.columns[n].t.tolist() == t.tolist()
+        assert (found.low, found.high) == (t.min(), t.max())
+
+
+def _overflows(raws: list[bytes]) -> bool:
+    """A float of two or four bytes may be too wide for a closer look at once."""
+    return any(data(raw).t0 >= 2**62 for raw in raws)
+
+
+def test_bursts_of_many_devices_are_decoded_together_and_told_apart() -> None:
+    form = layout(Field("v", "", 86))
+    several = [
+        burst([message(FIRST + n, [float(d * 10 + n)], k7=0) for n in range(d + 1)], form,
+              Timebase(Clock.DEVICE))
+        for d in range(4)
+    ]  # fmt: skip
+    assert len({one.shape for one in several}) == 1
+    decode(several, latest=INT64_MAX)
+    for d, one in enumerate(several):
+        assert one.decoded is not None
+        assert one.decoded.columns[0].v.tolist() == [float(d * 10 + n) for n in range(d + 1)]
+
+
+def test_one_that_needs_a_closer_look_does_not_keep_the_others() -> None:
+    form = layout(Field("v", "", 86))
+    base = Timebase(Clock.DEVICE)
+    good = burst([message(FIRST, [1.5], k7=0)], form, base)
+    missing = burst([message(FIRST, [float("nan")], k7=0)], form, base)
+    future = burst([message(FIRST, [1.5], t0=T0 + 10**9, k7=0)], form, base)
+    other = burst([message(FIRST, [1.5], k7=0)], layout(Field("v", "", 64)), base)
+    decode([good, missing, future, other], latest=NOW.unix)
+    assert [one.decoded is not None for one in (good, missing, future, other)] == [
+        *(True, False, False, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        message(7, [1.5], k7=0),
+        message(FIRST, [7], k7=0),
+        message(FIRST, [None], k7=0),
+        message(FIRST, [True], k7=0),
+        message(FIRST, ["x"], k7=0),
+        message(FIRST, [[1.5, 2.5]], k4=1),
+        message(FIRST, [CBORTag(64, b"")]),
+        message(FIRST, [CBORTag(85, b"123")]),
+        message(FIRST, [CBORTag(64, b"12")]),
+        message(FIRST, [CBORTag(64, b"12"), CBORTag(64, b"123")], k4=1),
+        message(FIRST, [CBORTag(64, b"12"), 1.5], k4=1),
+        message(FIRST, [CBORTag(64, b"12")], k4=CBORTag(64, b"12")),
+        message(FIRST, [1.5], k6={0: b"\x01"}),
+    ],
+)
+def test_messages_without_a_shape(raw: bytes) -> None:
+    assert shape_of(raw, data(raw)) is None
+
+
+def test_whatever_else_differs_is_another_message() -> None:
+    raw = message(FIRST, [1.5], k7=0)
+    shape = shape_of(raw, data(raw))
+    assert shape is not None
+    spans = data_spans(raw, data(raw))
+    assert spans is not None
+    numbers = {*range(spans[0].at, spans[0].at + 4), *range(spans[1].at, spans[1].at + 8)}
+    numbers |= set(range(spans[2].at, spans[2].at + 8))
+    for at in range(len(raw)):
+        changed = bytearray(raw)
+        changed[at] ^= 1
+        assert bool(shape.number(bytes(changed))) == (at in numbers), at
+    assert shape.number(raw + b"x") == 0
+    assert shape.number(raw[:-1]) == 0
+
+
+def test_a_connection_knows_few_shapes_and_learns_seldom() -> None:
+    shapes = Shapes()
+    for width in range(1, 200):
+        raw = message(FIRST, [CBORTag(64, bytes(width))], k4=1)
+        for _ in range(MOST_SHAPES + 1):
+            shapes.learn(raw, data(raw))
+        assert shapes.find(raw)[1] == FIRST
+    assert len(shapes._by_size) <= MOST_SHAPES
+    many = Shapes()
+    raws = [message(FIRST, [CBORTag(64, bytes(width))], k4=1) for width in range(1, 1000)]
+    for raw in raws:
+        many.learn(raw, data(raw))
+    assert len(many._by_size) < 64
+
+
+def test_a_number_with_all_its_bytes() -> None:
+    raw = message(2**40 + 1, [1.5], k7=0)
+    shape = shape_of(raw, data(raw))
+    assert shape is not None
+    assert shape.number(raw.replace(struct.pack(">Q", 2**40 + 1), struct.pack(">Q", 5))) == 5
+
+
+# -- packs -----------------------------------------------------------------------------------
+
+VALUES = st.one_of(
+    st.floats(width=32), st.integers(256, 65_535), st.integers(2**40, 2**64 - 1),
+    st.integers(-60_000, -300),
+)  # fmt: skip
+TIMES = st.one_of(
+    st.floats(-(10.0**6), 10.0**6),
+    st.floats(1.7e9, 1.8e9),
+    st.floats(),
+    st.integers(256, 65_535),
+    st.integers(10**9, 2 * 10**9),
+)
+
+
+@st.composite
+def packs(draw: st.DrawFn) -> list[bytes]:
+    """Packs of the same names and units; each number is of one kind in all of them."""
+    names = draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4))
+    forms: list[dict[int, Any]] = []
+    for n, name in enumerate(names):
+        form: dict[int, Any] = {0: name, 2: None}
+        if draw(st.booleans()):
+            form[6] = None
+        if n == 0 and draw(st.booleans()):
+            form[-3] = None
+        if n == 0 and draw(st.booleans()):
+            form |= {-2: "x.", -4: "Cel"}
+        if draw(st.booleans()):
+            form[1] = "V"
+        forms.append(form)
+    count = draw(st.integers(1, 4))
+    filled: list[list[dict[int, Any]]] = [[] for _ in range(count)]
+    for form in forms:
+        numbers = {label: draw(_alike(label, count)) for label, v in form.items() if v is None}
+        for n in range(count):
+            filled[n].append({k: numbers[k][n] if k in numbers else v for k, v in form.items()})
+    return [cbor.encode({0: 17, 1: FIRST + n, 2: pack}) for n, pack in enumerate(filled)]
+
+
+@st.composite
+def _alike(draw: st.DrawFn, label: int, count: int) -> list[Any]:
+    """Numbers that take the same bytes on the wire but for their own."""
+    first = draw(VALUES if label == 2 else TIMES)
+    if isinstance(first, float):
+        kind = st.floats(width=32) if label == 2 else st.one_of(st.floats(1.7e9, 1.8e9), TIMES)
+        return [first, *(float(draw(kind)) for _ in range(count - 1))]
+    low, high = next(
+        (low, high)
+        for low, high in [
+            *((256, 65_535), (65_536, 2**32 - 1), (2**32, 2**64 - 1), (-65_536, -257))
+        ]
+        if low <= first <= high
+    )
+    return [first, *(draw(st.integers(low, high)) for _ in range(count - 1))]
+
+
+def pack(raw: bytes) -> Senml:
+    return parse(Senml, cbor.decode(raw))
+
+
+def read(raw: bytes, *, latest: int | None) -> Batch:
+    return read_senml(
+        pack(raw).pack, device="d", received=NOW.unix, latest=latest, speaks_for_others=False
+    )
+
+
+@given(packs())
+def test_packs_together_are_what_they_are_one_by_one(raws: list[bytes]) -> None:
+    shape = shape_of(raws[0], pack(raws[0]))
+    if shape is None:
+        with pytest.raises(Rejected):
+            read(raws[0], latest=None)
+        return
+    assert [shape.number(raw) for raw in raws] == [FIRST + n for n in range(len(raws))]
+    together = Burst(shape, None, NOW, FIRST, raws)
+    latest = NOW.unix + 10**15
+    decode([together], latest=latest)
+    try:
+        batches = [read(raw, latest=latest) for raw in raws]
+    except Rejected:
+        assert together.decoded is None
+        return
+    if together.decoded is None:
+        return
+    assert sum(map(len, batches)) == shape.readings * len(raws)
+    for n, values in enumerate(together.decoded.columns):
+        columns = [batch.columns[n] for batch in batches]
+        assert {(c.key.metric, c.key.kind, c.unit) for c in columns} == {
+            (values.metric, values.kind, values.unit)
+        }
+        v = np.concatenate([column.v for column in columns])
+        assert (values.v.dtype, values.v.tobytes()) == (v.dtype, v.tobytes())
+        assert values.t.tolist() == np.concatenate([column.t for column in columns]).tolist()
+    every = np.concatenate([values.t for values in together.decoded.columns])
+    assert (together.decoded.low, together.decoded.high) == (every.min(), every.max())
+
+
+def test_plain_packs_are_decoded_together() -> None:
+    raws = [
+        cbor.encode({0: 17, 1: FIRST + n, 2: [{0: "a", 1: "V", 2: n + 0.5}, {0: "b", 2: -0.5}]})
+        for n in range(3)
+    ]
+    shape = shape_of(raws[0], pack(raws[0]))
+    assert shape is not None
+    assert shape.brief
+    together = Burst(shape, None, NOW, FIRST, raws)
+    decode([together], latest=NOW.unix)
+    assert together.decoded is not None
+    assert [values.v.tolist() for values in together.decoded.columns] == [
+        [0.5, 1.5, 2.5],
+        [-0.5, -0.5, -0.5],
+    ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *({0: "a", 2: 7}, {0: "a", 2: 1.5, 5: 1.5}, {0: "a", 3: "x"}, {0: "a", 4: True}),
+        *({0: "d/a", 2: 1.5}, {0: "a", 2: 1.5, -5: 1.5}, {0: "a", 2: CBORTag(4, [-1, 300])}),
+        *({0: "a", 2: 1.5, "x": 1}, {0: "a"}, {0: "a", 1: "x" * 65, 2: 1.5}),
+    ],
+)
+def test_packs_without_a_shape(record: dict[Any, Any]) -> None:
+    raw = cbor.encode({0: 17, 1: FIRST, 2: [record]})
+    assert shape_of(raw, pack(raw)) is None
