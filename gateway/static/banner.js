@@ -1,5 +1,5 @@
-// What people must know about the connection. The only live region of the page: its texts
-// change when the situation does, not every second.
+// What people must know about the connection. A live region, as the heading of what needs
+// attention is: their texts change when the situation does, not every second.
 
 import { icon, setText } from "./dom.js";
 import { count, time } from "./format.js";
