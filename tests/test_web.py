@@ -135,6 +135,19 @@ async def test_head_and_revalidation_of_files(served):
     assert again.status_code == 304
 
 
+async def test_files_are_compressed_for_clients_that_can_read_that(static):
+    (static / "long.css").write_text("a { color: red }\n" * 100)
+    async with serving(static) as served:
+        packed = await served.get("/long.css", headers={"Accept-Encoding": "gzip"})
+        plain = await served.get("/long.css", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content)
+    assert "content-encoding" not in plain.headers
+    assert packed.text == plain.text
+    assert packed.headers["etag"] != plain.headers["etag"]
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+
+
 # -- who is let in --------------------------------------------------------------------------
 
 
