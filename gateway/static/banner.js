@@ -24,6 +24,9 @@ function connectionText(stream, polling) {
   if (stream.phase === "signed-out") {
     return `You are signed out since ${time(stream.since)}; the values shown are the last ones known.`;
   }
+  if (stream.phase === "crowded") {
+    return "Other tabs of this page are live. Here values are asked for every 5 seconds until you click into the page.";
+  }
   const since = `since ${time(stream.since)}`;
   if (polling) return `No live events ${since}. Values are asked for every 5 seconds instead.`;
   if (stream.phase === "lost") {

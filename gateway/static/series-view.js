@@ -134,7 +134,8 @@ export class SeriesView extends HTMLElement {
     clearTimeout(this.#settling);
     this.#asked = performance.now();
     this.setAttribute("aria-busy", "true");
-    const asked = { width: this.#chart.width, expected: this.#series?.rhythm.expected };
+    const rhythm = this.#series?.rhythm;
+    const asked = { width: this.#chart.width, expected: rhythm?.steady ? rhythm.expected : null };
     try {
       if (await this.#timeline.load({ ...this.#span }, asked)) this.#draw();
       setText(this.#part("problem"), "");
@@ -211,7 +212,7 @@ export class SeriesView extends HTMLElement {
     const sample = points.find(([, value]) => value !== null)?.[1];
     const known = this.#series?.value ?? sample;
     const text = typeof known === "string";
-    const stepped = typeof known === "boolean" && step === null;
+    const stepped = typeof known === "boolean";
     this.#rows = columns(points, { step, gaps, regular: typeof known !== "boolean" });
     this.#part("figure").hidden = text;
     if (!text) this.#plot(stepped);
@@ -227,7 +228,7 @@ export class SeriesView extends HTMLElement {
 
   #plot(stepped) {
     const axis = (value, splits) => {
-      if (typeof this.#series?.value === "boolean" && stepped) return word(this.#name.metric, value > 0.5);
+      if (stepped) return word(this.#name.metric, value > 0.5);
       const { factor } = this.#scale;
       return number(value * factor, decimalsWithin((splits[1] - splits[0]) * factor || 1), 6);
     };

@@ -1,7 +1,7 @@
 // The stored readings of one series over a stretch of time, kept up to date in place. No DOM.
 
 import { history } from "./api.js";
-import { splice, stepFor, usual } from "./span.js";
+import { splice, stepFor } from "./span.js";
 
 const MARGIN = 1; // steps asked for again at the newer end: the last one was still filling
 
@@ -19,17 +19,10 @@ export class Timeline {
     this.#series = series;
   }
 
-  /** Expected milliseconds between readings, as far as the points tell. */
-  get interval() {
-    if (this.step === null) return usual(this.points, null) || null;
-    const rates = this.points.map(([, , , , n]) => this.step / n).sort((a, b) => a - b);
-    return rates[rates.length >> 1] ?? null;
-  }
-
   /** Load a stretch, for a chart `width` pixels wide; false if a later request overtook this one. */
   async load(span, { width, expected }) {
     const number = ++this.#newest;
-    const step = stepFor(span, { width, expected: expected ?? this.interval });
+    const step = stepFor(span, { width, expected });
     const answer = await history({ ...this.#series, ...span, step });
     if (number !== this.#newest) return false;
     Object.assign(this, { points: answer.points, gaps: answer.gaps, step: answer.step });
