@@ -1,5 +1,6 @@
 """What the command line asks of a running gateway, through its control socket."""
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from gateway.control import Command
 from gateway.core import enrolment
 from gateway.core.accounts import CHANGES
 from gateway.core.facts import DeviceAccess
+from gateway.core.filters import Filter
 from gateway.core.group import Group
 from gateway.core.orders import Orders, Request
 from gateway.core.registry import Registry
@@ -58,6 +60,8 @@ class Admin:
             "device.remove": self._remove,
             "command": self._command,
             "command.get": self._command_get,
+            "alerts": self._alerts,
+            "alerts.ack": self._acknowledge,
             "replay": self._replay,
             "status": self._status,
             "backup": self._backup,
@@ -137,6 +141,14 @@ class Admin:
             raise enrolment.EnrolmentError(f"there is no command {asked['n']}")
         keys = ("n", "dev", "op", "args", "state", "result", "created", "updated")
         return {key: getattr(found, key) for key in keys}
+
+    async def _alerts(self, _: Mapping[str, Any]) -> list[Any]:
+        """The payloads of the alerts in force."""
+        everything = Filter(kinds=frozenset({"alert"}))
+        return [json.loads(text) for text in self._facade.live.snapshot(everything).alerts]
+
+    async def _acknowledge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._facade.acknowledge(asked["n"], by=asked["by"], note=asked["note"])
 
     async def _replay(self, asked: Mapping[str, Any]) -> dict[str, int]:
         """The rows that wait for the broker afterwards."""

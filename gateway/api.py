@@ -163,6 +163,10 @@ class Gateway(Protocol):
 
     async def command(self, n: int) -> OrderInfo | None: ...
 
+    async def acknowledge(self, n: int, *, by: str, note: str) -> Mapping[str, Any]:
+        """Acknowledge the open alert `n`; its payload once that is durable. Raises UnknownAlert."""
+        ...
+
     def not_ready(self) -> str | None:
         """Why the gateway cannot commit at present; None if it can."""
         ...

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from aiohttp import web
 
@@ -21,13 +22,16 @@ from gateway.authority import Authority
 from gateway.bridge import META_SESSION, Bridge
 from gateway.compactor import Compactor
 from gateway.config import Config
+from gateway.config_alerts import rules as alert_rules
 from gateway.control import Control, socket_path
 from gateway.core import alerts
 from gateway.core.accounts import Accounts
 from gateway.core.acks import Acks
+from gateway.core.alerting import Alerts
 from gateway.core.claims import Claims
 from gateway.core.clock import Now
-from gateway.core.facts import MetaSet, OutboxPut
+from gateway.core.facts import OutboxPut
+from gateway.core.gauging import Figures
 from gateway.core.group import Group, Rules
 from gateway.core.live import Live
 from gateway.core.orders import Orders
@@ -66,8 +70,6 @@ log = logging.getLogger(__name__)
 DATABASE = "gateway.db"
 IDLE_S = 15.0
 FAREWELL_S = 1.0
-META_FULL = "outbox"
-META_DISK = "disk"
 WATCH_S = 5.0
 
 
@@ -99,6 +101,7 @@ class Parts:
     disk: Disk
     measures: Measures
     acks: Acks
+    alerts: Alerts
     bridge: Bridge | None
 
 
@@ -227,13 +230,15 @@ def build(
         clock=clock,
         may_expire=may_expire,
         full=lambda: disk.room is Room.FULL,
+        before=opened.meta.get("clock", "ok"),
+        clock_told=partial(_own_alert, pipeline, config.gateway.id, "clock"),
     )
     disk = Disk(
         config.gateway.data_dir,
         ballast=ballast,
         size=upkeep.size,
         written=written_bytes,
-        before=Room[opened.meta.get(META_DISK, Room.PLENTY.word).upper()],
+        before=Room[opened.meta.get("disk", Room.PLENTY.word).upper()],
         changed=partial(_room_changed, pipeline, links, config.gateway.id),
     )
     store_id = bytes.fromhex(opened.meta["store_id"])
@@ -282,10 +287,19 @@ def build(
         replay=replay,
         clock=clock,
     )
+    standing = Alerts(
+        alert_rules(config.alerts),
+        registry=registry,
+        rows=opened.alerts,
+        gateway=config.gateway.id,
+        figures=lambda: Figures(disk.used_share, upkeep.outbox_age),
+        now=clock(),
+    )
     facade = Facade(
         store=store,
         pipeline=pipeline,
         orders=orders,
+        book=standing.book,
         hub=hub,
         window=reception.window,
         disk=disk,
@@ -310,9 +324,10 @@ def build(
     pipeline.attach(
         taker=Taker(orders.answered),
         due=revisions.add,
-        ticks=(presence.tick, orders.tick, placing.tick, acks.tick),
+        ticks=(presence.tick, orders.tick, placing.tick, acks.tick, standing.tick),
         outgoing=(lambda: None) if bridge is None else bridge.wake,
         committed=disk.committed,
+        judge=partial(_judge, pipeline, standing),
     )
     presence.restore(list(registry.devices.values()), clock())
     parts = Parts(
@@ -352,20 +367,23 @@ def build(
         disk=disk,
         measures=measures,
         acks=acks,
+        alerts=standing,
         bridge=bridge,
     )
     _measure(parts)
     return parts
 
 
+def _judge(pipeline: Pipeline, standing: Alerts, group: Group) -> None:
+    """What readings turned is told by the next group, at once."""
+    if standing.judge(group):
+        pipeline.change(standing.book.flush)
+
+
 def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) -> None:
     """Tell everyone; a device that used up its limit goes on only if it hears of the new one."""
 
-    def tell(group: Group) -> None:
-        group.add(MetaSet(META_DISK, room.word))
-        alerts.tell(group, gateway=gateway, name="disk", state=room.word)
-
-    pipeline.change(tell)
+    _own_alert(pipeline, gateway, "disk", room.word)
     if room is not Room.FULL:
         links.renew_limits()
 
@@ -400,7 +418,13 @@ def _hub(
     )
     return Hub(
         log=store,
-        live=Live(restore.shown(registry, opened), head=opened.highest["event"]),
+        live=Live(
+            chain(
+                restore.shown(registry, opened),
+                alerts.kept(opened.meta, gateway=config.gateway.id, t=clock().ms),
+            ),
+            head=opened.highest["event"],
+        ),
         epoch=opened.meta["log_epoch"],
         gateway=config.gateway.id,
         limits=limits,
@@ -455,9 +479,6 @@ def _bridge(
             if device.since and not device.removed:
                 yield upstream.status(0, device.since, status(device))
 
-    def alert(state: str) -> None:
-        pipeline.change(partial(_tell_outbox, gateway=config.gateway.id, state=state))
-
     return Bridge(
         config=config.mqtt,
         upstream=upstream,
@@ -468,17 +489,17 @@ def _bridge(
         number=lambda: registry.number("outbox"),
         statuses=statuses,
         reopen=lambda since: pipeline.change(lambda group: replay(group, since)),
-        alert=alert,
+        alert=partial(_own_alert, pipeline, config.gateway.id, "outbox"),
         clock=clock,
         connect=mqtt.connect,
         session=opened.meta.get(META_SESSION),
-        full=opened.meta.get(META_FULL) == "full",
+        full=opened.meta.get("outbox") == "full",
     )
 
 
-def _tell_outbox(group: Group, *, gateway: str, state: str) -> None:
-    group.add(MetaSet(META_FULL, state))
-    alerts.tell(group, gateway=gateway, name="outbox", state=state)
+def _own_alert(pipeline: Pipeline, gateway: str, name: str, state: str) -> None:
+    """Tell of a state of the gateway itself."""
+    pipeline.change(partial(alerts.change, gateway=gateway, name=name, state=state))
 
 
 def _measure(parts: Parts) -> None:
@@ -516,6 +537,13 @@ def _measure(parts: Parts) -> None:
         measures.gauge(
             "mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected
         )
+    book = parts.alerts.book
+    measures.gauge("alerts_open", "Alerts of rules that are open", lambda: book.in_force)
+    measures.gauge(
+        "alerts_unacknowledged",
+        "Those of them that nobody acknowledged",
+        lambda: book.unacknowledged,
+    )
     measures.gauge("ready", "1 if /readyz says so", lambda: parts.facade.not_ready() is None)
     parts.upkeep.measure(parts.measures)
     parts.disk.measure(parts.measures)
@@ -525,7 +553,7 @@ async def _fold(parts: Parts, store: SqliteStore, opened: Opened) -> None:
     """Fold again what open windows need from the disk."""
     settled = int(opened.meta.get("settled_row", 0))
     begun = time.monotonic()
-    await restore.fold(store, parts.registry, parts.windows, settled=settled)
+    await restore.fold(store, parts.registry, parts.windows, settled=settled, alerts=parts.alerts)
     if opened.highest["journal"] > settled:
         parts.pipeline.folded(opened.highest["journal"])
     log.info(

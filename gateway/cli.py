@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 
 COMMANDS = (
     "run", "demo", "check", "device", "user", "token", "tail", "query", "export", "status",
-    "command", "replay", "backup", "restore", "verify", "salvage",
+    "alerts", "command", "replay", "backup", "restore", "verify", "salvage",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import config_rules as rules
 from gateway.config_keys import SECTIONS, Config, Duration, Secret
+from gateway.config_places import line_of, value_at
 from gateway.errors import ConfigError
 
 __all__ = ["SECTIONS", "SYSTEM_PATH", "Config", "Duration", "Secret", "load", "locate"]
@@ -21,6 +22,7 @@ __all__ = ["SECTIONS", "SYSTEM_PATH", "Config", "Duration", "Secret", "load", "l
 SYSTEM_PATH = Path("/etc/sensor-gateway/gateway.toml")
 _WORDS = (
     (r"`", ""),
+    (r" \| null\b", ""),
     (r"\bExpected\b", "expected"),
     (r"\bstr of length >= 1\b", "a text that is not empty"),
     (r"\bstr\b", "a text in quotes"),
@@ -94,7 +96,7 @@ def _convert(document: dict[str, Any]) -> Config:
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at ")
         key = where.strip("`").removeprefix("$").removeprefix(".")
-        problem = f"{_in_words(text, key)}; it is {_value(document, key)!r}"
+        problem = f"{_in_words(text, key)}; it is {value_at(document, key)!r}"
         raise ConfigError(key, problem) from None
 
 
@@ -115,13 +117,6 @@ def _decode(kind: type, value: Any) -> Any:
     raise ValueError("expected a text that is not empty")
 
 
-def _value(document: dict[str, Any], key: str) -> Any:
-    value: Any = document
-    for part in re.sub(r"\[.*", "", key).split("."):
-        value = value.get(part) if isinstance(value, dict) else value
-    return value
-
-
 def _place(path: Path | None, text: str, key: str, env: Mapping[str, str]) -> str:
     """Where it stands: " (gateway.toml, line 7)"; the line is left out if it is not found."""
     variable = rules.ENV_PREFIX + key.upper().replace(".", "__")
@@ -129,17 +124,5 @@ def _place(path: Path | None, text: str, key: str, env: Mapping[str, str]) -> st
         return f" (variable {variable})"
     if path is None or key.startswith("variable "):
         return ""
-    section, _, name = re.sub(r"\[.*", "", key).partition(".")
-    inside = False
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\s*([^\]]*?)\s*\]", line)
-        if header:
-            inside = header[1] == section
-        found = (bool(header) and inside) if not name else inside and _assigns(line, name)
-        if section and found:
-            return f" ({path}, line {number})"
-    return f" ({path})"
-
-
-def _assigns(line: str, name: str) -> bool:
-    return re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line) is not None
+    found = line_of(text, key)
+    return f" ({path})" if found is None else f" ({path}, line {found})"

@@ -106,6 +106,26 @@ class MqttKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backlog_share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
 
 
+class AlertKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `[[alerts]]` table. None: the key is not there."""
+
+    name: str
+    device: str | None = None
+    metric: str | None = None
+    above: float | None = None
+    below: float | None = None
+    rises: Annotated[float, Meta(gt=0)] | None = None
+    falls: Annotated[float, Meta(gt=0)] | None = None
+    per: Duration | None = None
+    hysteresis: Annotated[float, Meta(ge=0)] | None = None
+    hold: Duration | None = field(name="for", default=None)
+    silent: Duration | None = None
+    clock_error: Duration | None = None
+    disk_used: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    outbox_age: Duration | None = None
+    text: str = ""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All keys, checked. `mqtt.password` never stands in the file: see `gateway.config.load`."""
 
@@ -117,6 +137,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     access: AccessKeys = field(default_factory=AccessKeys)
     events: EventsKeys = field(default_factory=EventsKeys)
     mqtt: MqttKeys = field(default_factory=MqttKeys)
+    alerts: Annotated[tuple[AlertKeys, ...], Meta(max_length=256)] = ()
 
 
-SECTIONS: dict[str, type[Struct]] = {f.name: f.type for f in msgspec.structs.fields(Config)}
+SECTIONS: dict[str, type[Struct]] = {
+    f.name: f.type for f in msgspec.structs.fields(Config) if f.name != "alerts"
+}
+"""All but the list of tables `alerts`."""

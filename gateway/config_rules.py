@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway import config_alerts as alerts
 from gateway.config_keys import SECTIONS, AccessKeys, Config, Duration, MqttKeys, Secret
 from gateway.errors import ConfigError
 
 ENV_PREFIX = "SENSOR_GATEWAY__"
+TABLES = alerts.SECTION
 _LONGEST_WINDOW = Duration.parse("366d")
 _LONGEST_LATENESS = Duration.parse("1d")
 _SHORTEST_SESSION = Duration.parse("1s")
@@ -25,6 +27,9 @@ _LONGEST_SESSION = Duration.parse("90d")
 def refuse_unknown(document: Mapping[str, Any]) -> None:
     """Raise ConfigError for a section or key that does not exist, naming its neighbour."""
     for section, keys in document.items():
+        if section == TABLES:
+            _refuse_unknown_tables(keys)
+            continue
         if section not in SECTIONS:
             raise ConfigError(section, "no such section" + _nearest_section(section))
         if not isinstance(keys, dict):
@@ -37,6 +42,18 @@ def refuse_unknown(document: Mapping[str, Any]) -> None:
         )
 
 
+def _refuse_unknown_tables(tables: Any) -> None:
+    if not isinstance(tables, list) or not all(isinstance(keys, dict) for keys in tables):
+        raise ConfigError(TABLES, f"is a list: write [[{TABLES}]] and its keys below it")
+    for number, keys in enumerate(tables):
+        for name in keys:
+            if name not in alerts.NAMES:
+                near = difflib.get_close_matches(name, alerts.NAMES, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"it has {_list(alerts.NAMES)}"
+                problem = f"[[{TABLES}]] has no such key; {hint}"
+                raise ConfigError(f"{TABLES}[{number}].{name}", problem)
+
+
 def _known(section: str, name: str) -> None:
     if name in SECTIONS[section].__struct_fields__:
         return
@@ -45,10 +62,12 @@ def _known(section: str, name: str) -> None:
 
 
 def _nearest_section(section: str) -> str:
-    near = difflib.get_close_matches(section, SECTIONS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(section, (*SECTIONS, TABLES), n=1, cutoff=0.5)
     homes = [home for home, keys in SECTIONS.items() if section in keys.__struct_fields__]
     if homes:
         return f"; the key {section} belongs below [{homes[0]}]"
+    if near == [TABLES]:
+        return f"; did you mean [[{TABLES}]]?"
     return f"; did you mean [{near[0]}]?" if near else f"; there are {_list(SECTIONS)}"
 
 
@@ -155,6 +174,7 @@ def check(config: Config) -> None:
     _check_listen(config)
     _check_windows(config)
     _check_mqtt(config.mqtt)
+    alerts.check(config.alerts)
     if config.gateway.data_dir.exists() and not config.gateway.data_dir.is_dir():
         raise ConfigError("gateway.data_dir", f"{config.gateway.data_dir} is not a folder")
     _pair("listen", config.listen.tls_cert, config.listen.tls_key, names=("tls_cert", "tls_key"))

@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.api import BrokerInfo, DeviceInfo, OrderInfo, QueueFull, StoreInfo, UnknownDevice
 from gateway.bridge import Stats
+from gateway.core.alert_book import Book
 from gateway.core.chunks import Run
 from gateway.core.facts import EventLogged, Loss, Rejection
 from gateway.core.live import Live, Newest
@@ -30,6 +31,7 @@ class Facade:
         store: Store,
         pipeline: Pipeline,
         orders: Orders,
+        book: Book,
         hub: Hub,
         window: Callable[[], int],
         disk: Disk,
@@ -40,6 +42,7 @@ class Facade:
         self._pipeline = pipeline
         self._registry: Registry = pipeline.registry
         self._orders = orders
+        self._book = book
         self._hub = hub
         self._window = window
         self._disk = disk
@@ -173,12 +176,18 @@ class Facade:
             updated=order.updated,
         )
 
+    async def acknowledge(self, n: int, *, by: str, note: str) -> dict[str, Any]:
+        return await self._pipeline.submit(
+            lambda group: self._book.acknowledge(group, n, by=by, note=note)
+        )
+
     async def state(self) -> dict[str, Any]:
         """What `gateway status` shows beside the devices."""
         stats, store = await self._store.outbox_stats(), self.store()
         return {
             "trouble": self._pipeline.trouble,
             "subscribers": self._hub.clients,
+            "alerts_open": self._book.in_force,
             "disk": {
                 "state": store.state,
                 "used_ratio": round(self._disk.used_share, 4),

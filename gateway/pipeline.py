@@ -101,6 +101,7 @@ class Pipeline:
         self._ticks: Sequence[Callable[[Group], object]] = ()
         self._outgoing: Callable[[], None] = lambda: None
         self._committed: Callable[[StoreError | None], None] = lambda _: None
+        self._judge: Callable[[Group], object] = lambda _: None
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self._clocked = 0
@@ -117,16 +118,17 @@ class Pipeline:
         ticks: Sequence[Callable[[Group], object]],
         outgoing: Callable[[], None],
         committed: Callable[[StoreError | None], None],
+        judge: Callable[[Group], object] = lambda _: None,
     ) -> None:
         """Complete the circle: who takes messages apart, who revises, who looks at the clock.
 
         `due` is told of late windows when a group is built and when it is durable; each of
         `ticks` may add to every group, four times a second at least; `outgoing` is called when
         there is something new for the broker; `committed` after every try of a commit, with its
-        error or None.
+        error or None; `judge` is given every group once it is durable and folded.
         """
         self._taker, self._due, self._ticks = taker, due, ticks
-        self._outgoing, self._committed = outgoing, committed
+        self._outgoing, self._committed, self._judge = outgoing, committed, judge
 
     def folded(self, row: int) -> None:
         """At the start: journal rows up to `row` were folded again."""
@@ -206,6 +208,7 @@ class Pipeline:
         self._acknowledge(group)
         reached("commit.acknowledged")
         self._fold(group)
+        self._judge(group)
         reached("commit.folded")
         self._publish(group)
         reached("commit.published")

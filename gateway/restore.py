@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 
+from gateway.core.alerting import Alerts
 from gateway.core.clock import BootClock
 from gateway.core.downlink import Order
 from gateway.core.facts import EventLogged
@@ -11,6 +12,7 @@ from gateway.core.layouts import layout_from_json
 from gateway.core.presence import status
 from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series, Stream
+from gateway.core.standing import CLOSED
 from gateway.core.summary import dump, payload
 from gateway.core.windows import Windows
 from gateway.folding import fold_stored
@@ -88,8 +90,11 @@ def _series(row: SeriesRow, device: Device) -> Series:
     return series
 
 
-async def fold(store: Store, known: Registry, windows: Windows, *, settled: int) -> None:
-    """Fold what is stored: open windows by time, newest readings from row `settled` on."""
+async def fold(
+    store: Store, known: Registry, windows: Windows, *, settled: int, alerts: Alerts
+) -> None:
+    """Fold what is stored: open windows by time, newest readings and alerts from row `settled`."""
+    await _recall(store, alerts, windows)
     async for replayed in store.journal_rows(settled + 1):
         for _, batch in replayed.batches:
             unknown = batch.clock is Clock.UNKNOWN
@@ -97,8 +102,19 @@ async def fold(store: Store, known: Registry, windows: Windows, *, settled: int)
                 if len(column.t):
                     t = None if unknown else column.t
                     at = len(column.v) - 1 if unknown else newest(column.t)
-                    Folding(known.series[column.key], t, column.v, batch.clock, at).learn()
+                    folding = Folding(known.series[column.key], t, column.v, batch.clock, at)
+                    folding.learn()
+                    alerts.replay(folding)
     await fold_stored(store, known, windows, since=windows.open_since(), until=INT64_MAX)
+
+
+async def _recall(store: Store, alerts: Alerts, windows: Windows) -> None:
+    """Read again what rates are measured against."""
+    series, span = alerts.sloping()
+    if series:
+        since = windows.watermark - 2 * span
+        async for number, run in store.readings(since_ns=since, until_ns=INT64_MAX, series=series):
+            alerts.recall(number, run.t, run.v)
 
 
 def orders(known: Registry, rows: Iterable[CommandRow]) -> Iterator[tuple[Order, str | None]]:
@@ -126,7 +142,7 @@ def order(known: Registry, row: CommandRow) -> Order:
 
 
 def shown(known: Registry, opened: Opened) -> Iterator[EventLogged]:
-    """What a snapshot shows at start: the newest summaries and every device's status."""
+    """What a snapshot shows at start: the newest summaries, devices' states, open alerts."""
     for made in opened.summaries:
         series = known.series_by_id[made.series]
         key = series.key
@@ -135,3 +151,6 @@ def shown(known: Registry, opened: Opened) -> Iterator[EventLogged]:
     for device in known.devices.values():
         if device.since:
             yield EventLogged(0, 0, "status", device.name, None, None, dump(status(device)))
+    for row in opened.alerts:
+        if row.state != CLOSED:
+            yield EventLogged(0, 0, "alert", row.device, row.metric or None, None, row.payload)

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from gateway.access import error
 from gateway.api import DeviceInfo, Gateway, UnknownDevice
-from gateway.core.filters import BadQuery, check_window, choice, moment, name, read_query
+from gateway.core.acknowledging import parse_acknowledgement
+from gateway.core.filters import BadQuery, Filter, check_window, choice, moment, name, read_query
 from gateway.core.history import MAX_POINTS, History
 from gateway.core.live import Newest
 from gateway.core.order import parse_order
@@ -47,6 +48,8 @@ class Api:
             web.get(f"{device}/rejected", self.rejected),
             web.post(f"{device}/commands", self.put_command),
             web.get("/api/commands/{n}", self.command),
+            web.get("/api/alerts", self.alerts),
+            web.post("/api/alerts/{n}/ack", self.acknowledge),
         ]
 
     async def latest(self, request: web.Request) -> web.Response:
@@ -159,15 +162,37 @@ class Api:
         n = await self._gateway.put_command(device.id, parse_order(await request.read()))
         return _answer(dump({"n": n}), "application/json", status=202)
 
+    async def alerts(self, request: web.Request) -> web.Response:
+        found = read_query(
+            request.raw_path.partition("?")[2],
+            known=("device", "metric"),
+            repeated=("device", "metric"),
+        )
+        devices, metrics = frozenset(name(found, "device")), frozenset(name(found, "metric"))
+        where = Filter(devices, metrics, kinds=frozenset({"alert"}))
+        rows = ",".join(self._gateway.live.snapshot(where).alerts)
+        return _json(f'{{"v":1,"now":{self._clock()},"alerts":[{rows}]}}')
+
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        _query(request)
+        asked = parse_acknowledgement(await request.read())
+        told = await self._gateway.acknowledge(_number(request), by=asked.by, note=asked.note)
+        return _json(dump(dict(told)))
+
     async def command(self, request: web.Request) -> web.Response:
         _query(request)
-        text = request.match_info["n"]
-        n = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+        n = _number(request)
         order = await self._gateway.command(n) if 0 < n <= MAX_NUMBER else None
         if order is None:
             return error(404, "unknown_command", "there is no command of this number", "n")
         keys = ("n", "dev", "op", "args", "state", "result", "created", "updated")
         return _json(dump({key: getattr(order, key) for key in keys}))
+
+
+def _number(request: web.Request) -> int:
+    """The number in the path; 0, which nothing has, if it is none."""
+    text = request.match_info["n"]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def _query(request: web.Request, *known: str) -> dict[str, list[str]]:

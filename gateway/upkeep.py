@@ -28,15 +28,22 @@ class Upkeep:
         clock: Callable[[], Now],
         may_expire: Callable[[], bool],
         full: Callable[[], bool],
+        before: str,
+        clock_told: Callable[[str], None],
     ) -> None:
-        """`full`: the disk is, and nothing is kept only to be sent again."""
+        """`full`: the disk is, and nothing is kept only to be sent again.
+
+        `clock_told` is told whether the clock is "ok" or "wrong" when that changes; `before`: what
+        it was told last.
+        """
         self._store = store
         self._database = database
         self._replay_ms = replay_ms
         self._clock = clock
         self._may_expire = may_expire
         self._full = full
-        self._sure = True
+        self._sure = before == "ok"
+        self._clock_told = clock_told
         self.outbox_depth = 0
         self.outbox_bytes = 0
         self.outbox_dead = 0
@@ -47,7 +54,9 @@ class Upkeep:
         measures.gauge("outbox_rows", "Outbox rows not acknowledged", lambda: self.outbox_depth)
         measures.gauge("outbox_bytes", "Bytes of those rows", lambda: self.outbox_bytes)
         measures.gauge("outbox_dead_rows", "Rows that were given up", lambda: self.outbox_dead)
-        measures.gauge("outbox_oldest_seconds", "Age of the oldest of those rows", self._age)
+        measures.gauge(
+            "outbox_oldest_seconds", "Age of the oldest of those rows", lambda: self.outbox_age
+        )
         measures.gauge(
             "clock_sure", "1 if the system clock is believed", lambda: self._clock().sure
         )
@@ -77,6 +86,7 @@ class Upkeep:
     def _tell(self, now: Now) -> None:
         if now.sure != self._sure:
             self._sure = now.sure
+            self._clock_told("ok" if now.sure else "wrong")
             if now.sure:
                 log.warning("the clock is believed again", extra={"unix_ms": now.ms})
             else:
@@ -85,7 +95,9 @@ class Upkeep:
                     " own are placed later and nothing expires"
                 )
 
-    def _age(self) -> float:
+    @property
+    def outbox_age(self) -> float:
+        """Seconds since the oldest outbox row was put that still waits; 0 if none does."""
         if self.outbox_oldest is None:
             return 0.0
         return max(0.0, (self._clock().ms - self.outbox_oldest) / 1000)

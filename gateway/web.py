@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from gateway.access import Access, Answer, add_cors, error, guard
 from gateway.api import Gateway, QueueFull, UnknownDevice
+from gateway.core.alert_book import UnknownAlert
 from gateway.core.filters import BadQuery
 from gateway.core.summary import dump
 from gateway.errors import StoreError, StoreFull
@@ -72,6 +73,8 @@ async def explain(request: web.Request, handler: Answer) -> web.StreamResponse:
         return error(400, "bad_parameter", bad.message, bad.parameter)
     except UnknownDevice:
         return error(404, "unknown_device", "no device of this name is registered", "id")
+    except UnknownAlert as unknown:
+        return error(404, "unknown_alert", str(unknown), "n")
     except QueueFull as full:
         return error(429, "queue_full", str(full) or "too many commands wait already")
     except StoreError as failed:

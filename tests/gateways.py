@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gateway.api import BrokerInfo, DeviceInfo, OrderInfo, QueueFull, StoreInfo
+from gateway.core.alert_book import UnknownAlert
 from gateway.core.facts import Loss, Rejection
 from gateway.core.live import Live, Newest
 from gateway.core.order import OrderBody
@@ -45,6 +46,7 @@ class FakeGateway:
         self.latest: list[Newest] = []
         self.stored: list[dict[str, Any]] = []
         self.orders: dict[int, OrderInfo] = {}
+        self.alerts: dict[int, dict[str, Any]] = {}
         self.why: str | None = None
         self.full = False
         self.broken = False
@@ -110,6 +112,12 @@ class FakeGateway:
 
     async def command(self, n: int) -> OrderInfo | None:
         return self.orders.get(n)
+
+    async def acknowledge(self, n: int, *, by: str, note: str) -> Mapping[str, Any]:
+        if n not in self.alerts:
+            raise UnknownAlert(f"no alert {n} is open")
+        self.alerts[n] |= {"state": "acknowledged", "by": by, "note": note}
+        return self.alerts[n]
 
     def not_ready(self) -> str | None:
         return self.why

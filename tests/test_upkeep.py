@@ -37,8 +37,31 @@ async def test_on_a_full_disk_nothing_is_kept_to_be_sent_again(
         clock=lambda: Now(time.time_ns(), time.monotonic_ns()),
         may_expire=lambda: True,
         full=lambda: full,
+        before="ok",
+        clock_told=lambda _: None,
     )
     await upkeep._round()
     rows = await store._read(lambda conn: conn.execute("SELECT count(*) FROM outbox").fetchone())
     assert rows == (left,)
     assert [row.id for row in await store.outbox_after(0, 10)] == [ROWS + 1]
+
+
+@pytest.mark.parametrize(("before", "told"), [("ok", ["wrong", "ok"]), ("wrong", ["ok"])])
+async def test_a_clock_that_is_not_believed_is_told_and_so_is_its_end(
+    store: SqliteStore, before: str, told: list[str]
+) -> None:
+    sure, found = [False, False, True, True], []
+    upkeep = Upkeep(
+        store=store,
+        database=store.path,
+        replay_ms=0,
+        clock=lambda: Now(10**18, 1, sure[0]),
+        may_expire=lambda: False,
+        full=lambda: False,
+        before=before,
+        clock_told=found.append,
+    )
+    while sure:
+        await upkeep._round()
+        sure.pop(0)
+    assert found == told

@@ -18,7 +18,7 @@ from gateway.access import Access, host_name
 from gateway.api import DeviceInfo, Gateway
 from gateway.core.live import Live, Newest
 from gateway.web import make_app
-from tests.events import NOW, summary
+from tests.events import NOW, alert, summary
 from tests.gateways import FakeGateway
 
 
@@ -415,6 +415,23 @@ async def test_commands_that_cannot_be_put(served):
     served.fake.full = True
     answer = await post("/api/devices/d1/commands", json={"op": 1})
     assert problem(answer) == (429, "queue_full", None)
+
+
+async def test_alerts_are_listed_and_acknowledged(served):
+    served.fake.live.apply(alert(1, device="d1", name="hot"))
+    served.fake.live.apply(alert(2, device="d2", name="hot"))
+    assert len((await served.json("/api/alerts"))["alerts"]) == 2
+    assert [row["dev"] for row in (await served.json("/api/alerts?device=d2"))["alerts"]] == ["d2"]
+    assert problem(await served.get("/api/alerts?name=hot")) == (400, "bad_parameter", "name")
+    served.fake.alerts[7] = {"v": 1, "n": 7}
+    post = served.client.post
+    answer = await post("/api/alerts/7/ack", json={"by": "ann"})
+    assert answer.json() == {"v": 1, "n": 7, "state": "acknowledged", "by": "ann", "note": ""}
+    assert (await post("/api/alerts/7/ack")).status_code == 200
+    assert problem(await post("/api/alerts/8/ack")) == (404, "unknown_alert", "n")
+    answer = await post("/api/alerts/7/ack", json={"note": "x" * 501})
+    assert problem(answer) == (400, "bad_parameter", "note")
+    assert problem(await post("/api/alerts/7/ack", json={"by": 3})) == (400, "bad_parameter", "by")
 
 
 # -- state ----------------------------------------------------------------------------------

@@ -328,6 +328,25 @@ class SignedOut(NamedTuple):
     hash: str
 
 
+class AlertStands(NamedTuple):
+    """How an alert stands: one row for each rule, device and metric ("": of none in particular).
+
+    id: its number since it opened last, None if it never did. state: open, acknowledged, closed.
+    since: when it opened. out_since_ns: since when values are beyond the limit, while it is not
+    open yet. t_ns: the newest reading judged as of then. payload: the event told last (JSON).
+    """
+
+    id: int | None
+    state: str
+    since: int
+    out_since_ns: int | None
+    t_ns: int | None
+    payload: str
+    rule: str
+    device: str
+    metric: str
+
+
 class MetaSet(NamedTuple):
     key: str
     value: str
@@ -339,6 +358,6 @@ Fact = (
     | SeriesLearned | SeriesLatest | JournalRow | Loss | Rejection | Dropped
     | RevisionDone | RevisionDue | SummaryMade | EventLogged
     | OutboxPut | OutboxDone | OutboxRefused | OutboxReopened | OutboxDropped
-    | CommandPut | CommandMoved
+    | CommandPut | CommandMoved | AlertStands
     | UserSet | UserRemoved | TokenSet | TokenRevoked | SignedIn | SignedOut | MetaSet
 )  # fmt: skip

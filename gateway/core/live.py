@@ -99,7 +99,7 @@ class Live:
     `head` is the number of the newest event that was applied. A summary is replaced by one of the
     same or a later window only, so the revision of an older window changes nothing here; one that
     lies in the future, since the clock went back, gives way to any. An alert is open until one of
-    the same device and `name` comes whose `state` says that it is over.
+    the same device, metric and `name` comes whose `state` says that it is over.
     """
 
     def __init__(self, events: Iterable[EventLogged] = (), *, head: int = 0) -> None:
@@ -107,7 +107,7 @@ class Live:
         self._summaries: dict[SummaryKey, tuple[float, EventLogged]] = {}
         self._windows: dict[tuple[str, str], set[str]] = {}
         self._statuses: dict[str, EventLogged] = {}
-        self._alerts: dict[tuple[str, str | int], EventLogged] = {}
+        self._alerts: dict[tuple[str, str | None, str | int], EventLogged] = {}
         self.head = 0
         for event in events:
             self.apply(event)
@@ -140,9 +140,9 @@ class Live:
     def _alert(self, event: EventLogged) -> None:
         alert = _read_alert(event.payload)
         if alert.state not in ENDED:
-            self._alerts[event.device, alert.name] = event
+            self._alerts[event.device, event.metric, alert.name] = event
         else:
-            self._alerts.pop((event.device, alert.name), None)
+            self._alerts.pop((event.device, event.metric, alert.name), None)
 
     def summaries(self, where: Filter) -> list[str]:
         """Payloads of the newest summaries that pass."""

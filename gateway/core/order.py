@@ -27,10 +27,7 @@ class OrderBody:
 
 def parse_order(body: bytes) -> OrderBody:
     """Read the JSON body of a command. Raises BadQuery, which names the key."""
-    found = _object(body)
-    for key in found:
-        if key not in _KEYS:
-            raise BadQuery(key[:64], f"is not known here; known are {', '.join(_KEYS)}")
+    found = read_object(body, known=_KEYS)
     if "op" not in found:
         raise BadQuery("op", "is missing")
     _check(found.get("args"), MAX_DEPTH)
@@ -43,7 +40,8 @@ def parse_order(body: bytes) -> OrderBody:
     )
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes, *, known: Sequence[str]) -> dict[str, Any]:
+    """The JSON object in a body, with known keys only. Raises BadQuery, which names the key."""
     try:
         found = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_constant)
     except RecursionError:
@@ -52,6 +50,9 @@ def _object(body: bytes) -> dict[str, Any]:
         raise BadQuery("body", f"is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadQuery("body", "must be a JSON object")
+    for key in found:
+        if key not in known:
+            raise BadQuery(key[:64], f"is not known here; known are {', '.join(known)}")
     return found
 
 

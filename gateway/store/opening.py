@@ -5,6 +5,7 @@ import sqlite3
 from collections import defaultdict
 
 from gateway.core.facts import (
+    AlertStands,
     BootSeen,
     Loss,
     RevisionDue,
@@ -22,7 +23,7 @@ from gateway.store.rows import CommandRow, DeviceRow, Opened, SeriesRow, Tally
 LOSSES_SHOWN = 20
 NUMBERED = (
     "device", "stream", "schema", "series", "journal", "loss", "rejected", "event", "outbox",
-    "command",
+    "command", "alert",
 )  # fmt: skip
 
 _DEVICES = """SELECT id, name, token_hash, speaks_for_others, created, disabled, removed, state,
@@ -36,6 +37,8 @@ _SERIES = """SELECT id, device, metric, unit, kind, last_t_ns, last_value, last_
 _USERS = "SELECT name, password, created FROM user ORDER BY name"
 _TOKENS = "SELECT name, hash, created FROM access_token ORDER BY name"
 _SIGN_INS = "SELECT hash, user, created, expires FROM sign_in ORDER BY expires"
+_ALERTS = """SELECT id, state, since, out_since_ns, t_ns, payload, rule, device, metric
+    FROM alert ORDER BY rule, device, metric"""
 _TALLIES = """SELECT id, (SELECT count(*) FROM loss WHERE device = device.id),
     (SELECT cast(total(readings) AS INTEGER) FROM loss WHERE device = device.id),
     (SELECT count(*) FROM rejected WHERE device = device.id) FROM device"""
@@ -75,6 +78,7 @@ def load(conn: sqlite3.Connection) -> Opened:
                 "SELECT device, max(seq) FROM command WHERE seq IS NOT NULL GROUP BY device"
             ).fetchall()
         ),
+        alerts=[AlertStands(*row) for row in conn.execute(_ALERTS)],
         losses=_newest_losses(conn, tallies),
         tallies=tallies,
         users=[UserSet(*row) for row in conn.execute(_USERS)],

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gateway.core.chunks import Run
 from gateway.core.entry import Entry
 from gateway.core.facts import (
+    AlertStands,
     BootSeen,
     Loss,
     RevisionDue,
@@ -123,7 +124,8 @@ class Opened:
     """What the registry needs at start.
 
     highest: per table the highest row number ever used, also by a database that this one follows:
-        device, stream, schema, series, journal, loss, rejected, event, outbox, command.
+        device, stream, schema, series, journal, loss, rejected, event, outbox, command,
+        alert.
     devices: removed ones too. streams, schemas: without those of forgotten streams.
     summaries: the newest of each series and window. losses: the newest 20 of each device, oldest
         first. tallies, downlinks (highest downlink seq ever given out): by device, if not zero.
@@ -143,6 +145,7 @@ class Opened:
     summaries: Sequence[SummaryMade]
     commands: Sequence[CommandRow]
     downlinks: Mapping[int, int]
+    alerts: Sequence[AlertStands]
     losses: Mapping[int, Sequence[Loss]]
     tallies: Mapping[int, Tally]
     users: Sequence[UserSet]

@@ -1,4 +1,5 @@
-"""The SQL of the second schema: readings in chunks, what was dropped, summaries by time, users.
+"""The SQL of the second schema: readings in chunks, what was dropped, summaries by time, users,
+alerts.
 
 What the broker has acknowledged is kept as runs of row numbers: the rows themselves are written
 once, so that an acknowledgement dirties two small pages whatever the messages weigh.
@@ -96,4 +97,12 @@ ACCOUNTS = (
         created INTEGER NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID""",
 )
 
-SECOND = (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS, *OUTBOX, *ACCOUNTS)
+ALERTS = (
+    # Rows stay when an alert closes: the highest number is found in them.
+    """CREATE TABLE alert (
+        rule TEXT NOT NULL, device TEXT NOT NULL, metric TEXT NOT NULL, id INTEGER,
+        state TEXT NOT NULL, since INTEGER NOT NULL, out_since_ns INTEGER, t_ns INTEGER,
+        payload TEXT NOT NULL, PRIMARY KEY (rule, device, metric)) WITHOUT ROWID""",
+)
+
+SECOND = (*CHUNKS, *SUMMARIES, *SETTLED, *READINGS, *OUTBOX, *ACCOUNTS, *ALERTS)

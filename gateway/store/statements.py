@@ -82,6 +82,10 @@ ORDER: dict[type, str] = {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)""",
     f.CommandMoved: """UPDATE command SET seq = coalesce(?1, seq), state = ?2,
         result = coalesce(?3, result), updated = ?4 WHERE n = ?5""",
+    f.AlertStands: """INSERT INTO alert (id, state, since, out_since_ns, t_ns, payload, rule,
+        device, metric) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (rule, device, metric)
+        DO UPDATE SET (id, state, since, out_since_ns, t_ns, payload) = (excluded.id,
+        excluded.state, excluded.since, excluded.out_since_ns, excluded.t_ns, excluded.payload)""",
     f.MetaSet: """INSERT INTO meta (key, value) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET value = ?2""",
 }

@@ -27,7 +27,7 @@ _FLOORS = """INSERT INTO meta VALUES ('floors', ?1)
 
 
 def take_over(conn: sqlite3.Connection, source: sqlite3.Connection) -> None:
-    """Copy what `conn` lacks of devices, streams, boots, schemas, series and who may look.
+    """Copy what `conn` lacks of devices, streams, boots, schemas, series, alerts, who may look.
 
     The caller begins and ends the transaction. Of several sources the best comes first.
     """
@@ -37,6 +37,7 @@ def take_over(conn: sqlite3.Connection, source: sqlite3.Connection) -> None:
     for table in _ACCOUNTS:
         if not conn.execute(f"SELECT 1 FROM {table}").fetchone():  # noqa: S608
             _copy_small(conn, source, table, key="name")
+    _copy_small(conn, source, "alert", key="rule, device, metric")
     meta = _meta(source)
     known = [(key, meta[key]) for key in _META if key in meta]
     conn.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", known)

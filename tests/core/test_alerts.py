@@ -1,8 +1,9 @@
 import json
+from collections.abc import Callable
 
 from gateway.core import alerts
 from gateway.core.clock import Now
-from gateway.core.facts import Dropped, EventLogged, Fact, OutboxPut
+from gateway.core.facts import Dropped, EventLogged, Fact, MetaSet, OutboxPut
 from gateway.core.group import Group, Rules
 from gateway.core.registry import Registry
 from gateway.core.topics import Topics, Upstream
@@ -15,11 +16,11 @@ BODY = {
 }  # fmt: skip
 
 
-def told(rules: Rules) -> list[Fact]:
+def told(rules: Rules, tell: Callable[..., None] = alerts.tell) -> list[Fact]:
     registry = Registry()
     registry.begin_numbers({"event": 6, "outbox": 8})
     group = Group(registry, Windows([], 0, 0), now=NOW, rules=rules)
-    alerts.tell(group, gateway="gw-1", name="outbox", state="full")
+    tell(group, gateway="gw-1", name="outbox", state="full")
     return group.facts
 
 
@@ -41,3 +42,13 @@ def test_what_a_full_outbox_turns_away_is_a_fact() -> None:
     _, dropped = told(Rules(0, UP, accepting=lambda: False))
     day = NOW.ms // 86_400_000
     assert dropped == Dropped(day, "outbox_full", "messages", 1, NOW.ms, NOW.ms)
+
+
+def test_a_state_that_lasts_is_kept_and_shown_after_a_restart() -> None:
+    meta, event = told(Rules(0), alerts.change)
+    assert meta == MetaSet("outbox", "full")
+    assert isinstance(event, EventLogged)
+    stored = {"outbox": "full", "disk": "plenty", "store_id": "7"}
+    (shown,) = alerts.kept(stored, gateway="gw-1", t=NOW.ms)
+    assert shown == event._replace(id=0, t=0)
+    assert not list(alerts.kept({}, gateway="gw-1", t=0))

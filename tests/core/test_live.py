@@ -61,6 +61,13 @@ def test_an_alert_changes_its_state_until_it_is_over():
     assert shown(live)[2] == []
 
 
+def test_each_metric_has_its_own_alert_of_a_name():
+    live = Live()
+    for number, (metric, state) in enumerate((("a", "open"), ("b", "open"), ("a", "closed")), 1):
+        live.apply(alert(number, state=state)._replace(metric=metric))
+    assert len(shown(live)[2]) == 1
+
+
 def test_an_alert_without_a_state_is_over_as_it_is_told():
     live = Live([alert(1, state=None)._replace(payload='{"v":1,"dev":"d1","name":5}')])
     assert shown(live)[2] == []

@@ -306,7 +306,7 @@ async def test_damage_met_while_running_ends_it_and_the_next_start_saves_the_res
     process = site.gateway.process
     assert process is not None
     now = time.time_ns() // 10**6
-    with pytest.raises(OSError, match=r"500|503|closed|reset"):
+    with pytest.raises(OSError, match=r"500|503|closed|reset|refused"):
         site.gateway.get(f"/api/history?device=d1&metric=v&from={now - 3600_000}&to={now}")
     assert process.wait(PATIENCE_S) == 1
     assert "start the gateway again" in site.log()

@@ -153,6 +153,16 @@ class StoreContract:
         assert [schema.id for schema in opened.schemas] == [1]
         assert opened.highest["stream"] == 2
 
+    async def test_how_alerts_stand(self, store: Store, reopened: Any) -> None:
+        opened = f.AlertStands(3, "open", NOW, None, 5, '{"n":3}', "hot", "shed-1", "temp")
+        waits = f.AlertStands(None, "closed", 0, 7, 8, "{}", "hot", "shed-2", "")
+        await store.commit([*world(), opened, waits])
+        closed = opened._replace(id=4, state="closed", payload='{"n":4}')
+        await store.commit([closed])
+        found = await reopened()
+        assert found.alerts == [closed, waits]
+        assert found.highest["alert"] == 4
+
     async def test_a_removed_device_can_come_back_in_the_same_commit(
         self, store: Store, reopened: Any
     ) -> None:

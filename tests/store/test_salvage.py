@@ -30,6 +30,7 @@ from tests.store.contract import gathered
 from tests.store.samples import NOW, entry, event, gap_entry, made, order, put, row, world
 
 ROWS = 300
+ALERT = f.AlertStands(9, "acknowledged", NOW, None, 5, '{"n":9}', "hot", "shed-1", "temperature")
 NONE = partial(reopened, [], 0)
 
 
@@ -63,7 +64,7 @@ async def filled(path: Path) -> None:
     await store.commit(
         [made(1, NOW), put(1), put(2), f.OutboxDone(NOW, 2), order(1), order(2, "done")]
     )
-    await store.commit([f.MetaSet("watermark_ns", str((NOW + 1000) * NS_PER_MS))])
+    await store.commit([f.MetaSet("watermark_ns", str((NOW + 1000) * NS_PER_MS)), ALERT])
     await store.close()
     columns = "series, t_min_ns, t_max_ns, readings, row, crc, body"
     sql = f"INSERT INTO chunk ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -135,6 +136,8 @@ async def test_devices_go_on_at_once_and_numbers_never_collide(path: Path) -> No
     assert opened.meta["store_id"] != names["store_id"]
     assert opened.highest["journal"] > ROWS
     assert opened.highest["event"] > ROWS
+    assert opened.alerts == [ALERT]
+    assert opened.highest["alert"] > 9
     await store.close()
     assert not files.beside(path, files.SUSPECT).exists()
 
