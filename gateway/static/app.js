@@ -41,7 +41,8 @@ const draw = perFrame(() => {
 
 const state = new State(draw);
 const history = new History(state);
-const board = new Board(byId("board"), state, (series) => history.want(series));
+const board = new Board(byId("board"), state);
+state.want = (series) => history.want(series);
 const devices = new Devices(byId("devices"));
 const attention = new Attention(byId("attention"));
 const log = new Log(byId("alerts"), acknowledge);

@@ -80,7 +80,7 @@ export class Attention {
     this.#root.dataset.level = String(found[0]?.level ?? 0);
     setText(this.#title, heading(found, devices));
     this.#root.querySelector("h2 use").setAttribute("href", `#icon-${["well", "warn", "lost"][found[0]?.level ?? 0]}`);
-    const known = JSON.stringify(found, (key, value) => (key === "text" ? undefined : value));
+    const known = JSON.stringify(found, (key, value) => (key === "text" || key === "short" ? undefined : value));
     if (known !== this.#known) this.#draw();
     else this.#retell();
     this.#known = known;
@@ -93,7 +93,7 @@ export class Attention {
   /** The same causes as before, in other words: times went on. */
   #retell() {
     const texts = this.#shown.flatMap(({ causes }) => causes.map(({ text }) => text));
-    const items = this.#list.querySelectorAll("ul > li");
+    const items = this.#list.querySelectorAll(".trouble-card li");
     items.forEach((item, i) => setText(item.firstElementChild ?? item, texts[i]));
   }
 

@@ -58,15 +58,12 @@ export class Board {
   #order = []; // groups as they stand: the worst first, then by name
   #words = [];
   #floor = 1000;
-  #onvisible;
   #columns = 1;
   #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: MARGIN });
 
-  /** `onvisible(series)` is called whenever a series is drawn in the view. */
-  constructor(root, state, onvisible) {
+  constructor(root, state) {
     this.#root = root;
     this.#state = state;
-    this.#onvisible = onvisible;
     new ResizeObserver(() => this.#measure()).observe(root);
   }
 
@@ -99,15 +96,8 @@ export class Board {
   /** Mark what `troubles()` found, and bring the devices that it is about to the front. */
   mark(found) {
     const levels = new Map(found.map(({ device, level }) => [device, level]));
-    const causes = new Map();
-    for (const { device, causes: all } of found) {
-      for (const one of all) {
-        const key = `${device}\n${one.metric}`;
-        if (one.metric && !causes.has(key)) causes.set(key, one);
-      }
-    }
-    for (const tile of this.#tiles.values()) {
-      tile.mark(causes.get(`${tile.series.dev}\n${tile.series.metric}`) ?? null);
+    for (const [series, tile] of this.#tiles) {
+      tile.mark(levels.has(series.dev) ? this.#state.cause(series) : null);
     }
     for (const [device, group] of this.#groups) this.#rank(group, levels.get(device) ?? 0);
   }
@@ -183,6 +173,6 @@ export class Board {
   #draw(tile) {
     if (!tile.visible) return;
     tile.render(this.#state.now(), this.#floor);
-    this.#onvisible(tile.series);
+    this.#state.want(tile.series);
   }
 }

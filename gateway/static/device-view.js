@@ -62,7 +62,9 @@ export class DeviceView extends HTMLElement {
     for (const series of this.#state.series.values()) {
       if (series.dev !== this.#id) continue;
       if (!this.#tiles.has(series)) this.#add(series);
-      if (changed.size === 0 || changed.has(series)) this.#tiles.get(series).render(now, 1000);
+      if (changed.size > 0 && !changed.has(series)) continue;
+      this.#tiles.get(series).render(now, 1000);
+      this.#state.want(series);
     }
     if (changed.size === 0) this.#about(now);
   }
@@ -103,9 +105,7 @@ export class DeviceView extends HTMLElement {
 
   #mark() {
     const found = this.#state.troubles.find(({ device }) => device === this.#id);
-    for (const [series, tile] of this.#tiles) {
-      tile.mark(found?.causes.find(({ metric }) => metric === series.metric) ?? null);
-    }
+    for (const [series, tile] of this.#tiles) tile.mark(this.#state.cause(series));
     const causes = (found?.causes ?? []).map(({ text, level }) =>
       Object.assign(document.createElement("li"), { textContent: text, className: level > 1 ? "bad" : "warn" }));
     const list = this.#part("causes");

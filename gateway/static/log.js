@@ -2,10 +2,11 @@
 
 import { isAcknowledged, isOver, words } from "./alerts.js";
 import { badge, setText } from "./dom.js";
-import { dateTime } from "./format.js";
+import { moment } from "./format.js";
 import { deviceLink, seriesLink } from "./route.js";
 
 const LISTED = 30;
+const SECOND = 1000; // ms
 
 function standing(alert) {
   if (alert.state === undefined) return { state: "offline", symbol: "event", text: "told" };
@@ -60,10 +61,13 @@ function row(alert, onacknowledge) {
   const state = document.createElement("span");
   state.className = "presence";
   badge(state, standing(alert));
+  const name = document.createElement("th");
+  name.setAttribute("role", "rowheader");
+  name.scope = "row";
+  name.textContent = String(alert.name);
   element.append(
-    cell("State", state), cell("Alert", String(alert.name)), cell("From", from(alert)),
-    cell("Detail", told(alert)), cell("Since", dateTime(alert.since ?? alert.t)),
-    cell("", button(alert, onacknowledge)),
+    name, cell("State", state), cell("From", from(alert)), cell("Detail", told(alert)),
+    cell("Since", moment(alert.since ?? alert.t, SECOND)), cell("", button(alert, onacknowledge)),
   );
   return element;
 }

@@ -96,9 +96,15 @@ export class SeriesView extends HTMLElement {
   update(changed) {
     const series = this.#series;
     if (series && !this.#tile) this.#welcome(series);
-    if (series && (changed.has(series) || changed.size === 0)) this.#tile.render(this.#state.now(), LEAST_WAIT);
+    if (series && (changed.has(series) || changed.size === 0)) this.#render(series);
     if (this.#live && changed.size === 0) this.#follow();
     this.#refresh();
+  }
+
+  #render(series) {
+    this.#tile.render(this.#state.now(), LEAST_WAIT);
+    this.#tile.mark(this.#state.cause(series));
+    this.#state.want(series);
   }
 
   #welcome(series) {

@@ -59,9 +59,11 @@ class Series {
     if (this.t === null || this.t < summary.t0) this.#adopt(summary);
   }
 
-  /** The newest summaries, oldest first. */
+  /** The newest summaries, oldest first; what lies so far back that it would be alone is left out. */
   history() {
-    return [...this.points.values()].sort((a, b) => a.t0 - b.t0).slice(-POINTS);
+    const points = [...this.points.values()].sort((a, b) => a.t0 - b.t0).slice(-POINTS);
+    const begin = points.at(-1)?.t0 - POINTS * Math.max(this.length, this.rhythm.expected ?? 0);
+    return this.rhythm.steady ? points.filter(({ t0 }) => t0 >= begin) : points;
   }
 
   #begin(window, length) {
@@ -88,6 +90,7 @@ export class State {
   devices = new Map(); // id -> row of /api/devices, at least {id, state}
   alerts = new Alerts();
   store = null; // of /api/devices
+  want = () => {}; // asks for a series' summaries, once
   troubles = []; // what is wrong with it all, worst first
   broker = null; // the same; null: there is none
   offset = 0; // ms to add to this computer's clock to get the gateway's
@@ -157,6 +160,12 @@ export class State {
   silent() {
     const now = this.now();
     return [...this.series.values()].filter((series) => series.isSilent(now));
+  }
+
+  /** What is wrong with a series first of all: one of the causes of `troubles`, or null. */
+  cause({ dev, metric }) {
+    const found = this.troubles.find(({ device }) => device === dev);
+    return found?.causes.find((cause) => cause.metric === metric) ?? null;
   }
 
   /** Summaries were missed: history has to be asked for again. */

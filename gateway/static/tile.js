@@ -49,16 +49,16 @@ export class SeriesTile extends HTMLElement {
     if (known) setAttribute(this.#part(".age"), "title", dateTime(t));
   }
 
-  /** Mark what is wrong with the series: `{level, text}`, or null. */
+  /** Mark what is wrong with the series: `{level, text, short}`, or null. */
   mark(trouble) {
-    const text = trouble?.text ?? "";
     this.dataset.level = trouble ? String(trouble.level) : "0";
     if (this.childElementCount === 1) return; // drawn later, and marked then
     const shown = this.#part(".trouble");
     shown.hidden = !trouble;
     if (!trouble) return;
-    badge(shown, { state: trouble.level > 1 ? "lost" : "warn", symbol: trouble.level > 1 ? "lost" : "warn", text });
-    setAttribute(shown, "title", text);
+    const kind = trouble.level > 1 ? "lost" : "warn";
+    badge(shown, { state: kind, symbol: kind, text: trouble.short });
+    setAttribute(shown, "title", trouble.text);
   }
 
   #complete() {

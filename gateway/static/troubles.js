@@ -10,7 +10,7 @@ const RECENT = 24 * 3_600_000; // ms: a loss is news for a day
 const CLOCK = 60_000; // ms
 const LISTED = 3;
 
-/** `{level, text, metric?}` for each thing that is wrong with a device. */
+/** `{level, text}` for each thing that is wrong with a device. */
 function ofPresence({ state, since, until }, now) {
   if (state === "lost") return [{ level: BAD, text: `lost for ${duration(now - since)}` }];
   if (state === "offline") return [{ level: WARN, text: `offline for ${duration(now - since)}` }];
@@ -43,7 +43,8 @@ function ofAlert(alert) {
   const where = alert.m ? `${alert.m}: ` : "";
   const told = `${where}${alert.name}${about ? ` (${about})` : ""}`;
   const level = isAcknowledged(alert) ? WARN : BAD;
-  return { level, text: isAcknowledged(alert) ? `${told}, acknowledged` : told, metric: alert.m };
+  const text = isAcknowledged(alert) ? `${told}, acknowledged` : told;
+  return { level, text, metric: alert.m, short: alert.text || String(alert.name) };
 }
 
 function ofSilence(silent, now) {
@@ -52,7 +53,8 @@ function ofSilence(silent, now) {
     return [{ level: BAD, text: `${silent.length} series silent for ${duration(now - since)}` }];
   }
   return silent.map(({ metric, t }) => {
-    return { level: BAD, text: `${metric} silent for ${duration(now - t)}`, metric };
+    const short = `silent for ${duration(now - t)}`;
+    return { level: BAD, text: `${metric} ${short}`, metric, short };
   });
 }
 
@@ -85,7 +87,8 @@ function ofGateway(state) {
   return own.filter(({ name }) => name !== "disk").map(ofAlert);
 }
 
-/** `[{device|null, level, causes: [{level, text, metric?}]}]`, worst first, then by name. */
+/** `[{device|null, level, causes: [{level, text, metric?, short?}]}]`, worst first; `short` is for
+ * a place where the metric stands already. */
 export function troubles(state) {
   const now = state.now();
   const silent = byDevice(state.silent());
