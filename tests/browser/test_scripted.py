@@ -1,6 +1,5 @@
 """The live page beside a stream that is written down here: what is rare beside a real gateway."""
 
-import json
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,52 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-Event = tuple[str, dict[str, Any]]
-
-NOW = 1_732_380_000_000
-HELLO: Event = ("hello", {
-    "v": 1, "epoch": "k1", "oldest": "k1-1", "newest": "k1-9", "heartbeat_s": 15, "now": NOW,
-    "gateway": "Test gateway",
-})  # fmt: skip
-
-
-def reading(value: Any, *, metric: str = "temperature", unit: str = "Cel", t: int = NOW) -> Event:
-    row = {"v": 1, "dev": "d-1", "m": metric, "u": unit, "t": t, "value": value, "clock": "device"}
-    return "reading", row
-
-
-def summary(*, low: float, high: float, t0: int = NOW - 10_000, **more: Any) -> Event:
-    mean = (low + high) / 2
-    return "summary", {
-        "v": 1, "dev": "d-1", "m": "temperature", "u": "Cel", "w": "10s", "t0": t0,
-        "t1": t0 + 10_000, "n": 10, "mean": mean, "min": low, "max": high, "std": 0.1,
-        "p50": mean, "p95": high, "first": low, "last": high, **more,
-    }  # fmt: skip
-
-
-def stream(*events: Event, retry: int = 600_000) -> str:
-    blocks = [
-        f"event: {name}\nid: k1-{number}\ndata: {json.dumps(payload)}\n\n"
-        for number, (name, payload) in enumerate(events, 1)
-    ]
-    return f": ok\nretry: {retry}\n\n" + "".join(blocks)
-
-
-def answer(route: Route, payload: dict[str, Any]) -> None:
-    route.fulfill(json={"v": 1, **payload})
-
-
-def script(page: Page, *events: Event) -> None:
-    """Serve these events, then end; the API knows nothing."""
-    body = stream(HELLO, *events)
-    page.route("**/events?*", lambda r: r.fulfill(body=body, content_type="text/event-stream"))
-    quiet(page)
-
-
-def quiet(page: Page) -> None:
-    page.route("**/api/latest", lambda r: answer(r, {"now": NOW, "series": []}))
-    page.route("**/api/devices", lambda r: answer(r, {"devices": []}))
-    page.route("**/api/summaries?*", lambda r: answer(r, {"summaries": [], "next": None}))
+from tests.browser.scripted import HELLO, NOW, answer, quiet, reading, script, stream, summary
 
 
 def test_values_are_shown_in_units_of_people(page: Page, live_gateway: Any) -> None:
