@@ -2,15 +2,13 @@
 
 import { losses, rejected } from "./api.js";
 import { CommandBox } from "./command.js";
+import { lossCause } from "./devices.js";
 import { byName, setText, stamp } from "./dom.js";
 import { ago, count, dateTime, number } from "./format.js";
 import { absence, showPresence } from "./presence.js";
 import { SeriesTile } from "./tile.js";
 
 const LISTED = 50;
-const REASONS = { 0: "found by the gateway", 1: "its queue overflowed", 2: "it restarted", 3: "too big to send" };
-
-const or = (value, text) => (value === null || value === undefined ? text : value);
 
 /** Pairs of what is known about a device. */
 function facts(device, now) {
@@ -22,7 +20,6 @@ function facts(device, now) {
     "messages rejected": count(device.rejected ?? 0),
     "clock error": error === null || error === undefined ? "unknown" : `${error > 0 ? "+" : ""}${number(error, 1)} ms`,
     "configuration": device.config_version ? `version ${device.config_version}` : "none",
-    "stream": or(device.epoch, "none yet"),
   };
 }
 
@@ -120,7 +117,7 @@ export class DeviceView extends HTMLElement {
     const [gaps, bad] = await Promise.all([losses(this.#id), rejected(this.#id)]).catch(() => [null, null]);
     if (gaps === null) return void (this.#records = ""); // asked again in a second
     this.#fill("losses", gaps.losses.map(({ t, from, to, readings, reason }) => [
-      dateTime(t), readings === null ? "unknown" : count(readings), `${from} to ${to}`, REASONS[reason] ?? `reason ${reason}`,
+      dateTime(t), readings === null ? "unknown" : count(readings), `${from} to ${to}`, lossCause(reason),
     ]));
     this.#fill("rejected", bad.rejected.map(({ t, seq, reason, code }) => [dateTime(t), count(seq), reason, String(code)]));
   }

@@ -14,9 +14,11 @@ const LOSSES = {
 };
 const LISTED = 20; // the API lists the newest so many
 
+export const lossCause = (reason) => LOSSES[reason] ?? `reason ${reason}`;
+
 function lossText({ from, to, reason, readings, t }) {
   const amount = readings === null ? "unknown number of readings" : `${count(readings)} readings`;
-  return `${dateTime(t)}: ${amount}, messages ${from} to ${to}, ${LOSSES[reason] ?? `reason ${reason}`}`;
+  return `${dateTime(t)}: ${amount}, messages ${from} to ${to}, ${lossCause(reason)}`;
 }
 
 function gapCount(listed) {

@@ -1,19 +1,19 @@
 // One series: its newest value, its readings on a chart and in a table, and how to move about.
 
+import { KEYS, MOVES, readSpan, SPANS, writeSpan } from "./address.js";
 import { historyPath } from "./api.js";
 import { Chart } from "./chart.js";
 import { setAttribute, setText, stamp } from "./dom.js";
-import { count, decimalsWithin, duration, moment, number, scale, word } from "./format.js";
+import { moment, word } from "./format.js";
 import { deviceLink } from "./route.js";
-import { columns, DAY, figures, HOUR, MINUTE, pan, zoom } from "./span.js";
+import { columns } from "./span.js";
 import { fillTable } from "./table.js";
 import { SeriesTile } from "./tile.js";
 import { Timeline } from "./timeline.js";
+import { Wording } from "./wording.js";
 
-const SPANS = { "5m": 5 * MINUTE, "1h": HOUR, "6h": 6 * HOUR, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY };
 const SETTLE = 150; // ms without a further movement, before readings are asked for
 const LEAST_WAIT = 1000; // ms between two requests for what is new
-const REASONS = { 0: "found by the gateway", 1: "its queue overflowed", 2: "it restarted", 3: "too big to send" };
 
 export class SeriesView extends HTMLElement {
   #state;
@@ -28,7 +28,7 @@ export class SeriesView extends HTMLElement {
   #asked = 0; // performance.now() of the last request for what is new
   #busy = false;
   #cursor = null;
-  #fine = 0; // decimals that tell the values of the chart apart
+  #wording;
   #rows = [[], [], [], []];
 
   static of({ device, metric, query }, state) {
@@ -36,6 +36,7 @@ export class SeriesView extends HTMLElement {
     view.#state = state;
     view.#name = { device, metric };
     view.#timeline = new Timeline(view.#name);
+    view.#wording = new Wording(metric);
     view.#begin(query);
     return view;
   }
@@ -49,11 +50,9 @@ export class SeriesView extends HTMLElement {
   }
 
   #begin(query) {
-    const from = Number(query.get("from"));
-    const to = Number(query.get("to"));
-    this.#live = !(from > 0 && to > from);
-    const length = SPANS[query.get("span")] ?? HOUR;
-    this.#span = this.#live ? { from: this.#state.now() - length, to: this.#state.now() } : { from, to };
+    const { span, live } = readSpan(query, this.#state.now());
+    this.#span = span;
+    this.#live = live;
   }
 
   connectedCallback() {
@@ -170,10 +169,7 @@ export class SeriesView extends HTMLElement {
 
   /** Keep the stretch in the address, so that a link shows the same. */
   #remember() {
-    const { from, to } = this.#span;
-    const name = Object.entries(SPANS).find(([, ms]) => Math.abs(ms - (to - from)) < 1)?.[0];
-    const query = this.#live ? (name ? `?span=${name}` : "") : `?from=${Math.floor(from)}&to=${Math.ceil(to)}`;
-    window.history.replaceState(null, "", location.hash.split("?")[0] + query);
+    window.history.replaceState(null, "", location.hash.split("?")[0] + writeSpan(this.#span, this.#live));
   }
 
   #press(event) {
@@ -186,16 +182,13 @@ export class SeriesView extends HTMLElement {
   #act(act) {
     const length = this.#span.to - this.#span.from;
     if (act === "live") this.#goLive(length);
-    else if (act === "nearer") this.#move(zoom(this.#span, 0.5), { live: false });
-    else if (act === "wider") this.#live ? this.#goLive(length * 2) : this.#move(zoom(this.#span, 2));
-    else if (act === "earlier") this.#move(pan(this.#span, -0.5));
-    else if (act === "later") this.#move(pan(this.#span, 0.5));
+    else if (act === "wider" && this.#live) this.#goLive(length * 2);
+    else this.#move(MOVES[act](this.#span));
   }
 
   #key(event) {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const acts = { "+": "nearer", "=": "nearer", "-": "wider", End: "live", PageUp: "earlier", PageDown: "later" };
-    if (event.key in acts) this.#act(acts[event.key]);
+    if (event.key in KEYS) this.#act(KEYS[event.key]);
     else if (event.key === "ArrowLeft") this.#walk(-1);
     else if (event.key === "ArrowRight") this.#walk(1);
     else return;
@@ -223,7 +216,7 @@ export class SeriesView extends HTMLElement {
     this.#part("figure").hidden = text;
     if (!text) this.#plot(stepped);
     this.#tell(known);
-    fillTable(this.#part("table"), points, { step, text: (v) => this.#text(v) });
+    fillTable(this.#part("table"), points, { step, text: (v) => this.#wording.value(v) });
     this.#part("csv").href = historyPath({ ...this.#name, ...this.#span, step, format: "csv" });
     setAttribute(this.#part("live"), "aria-pressed", String(this.#live));
     for (const button of this.querySelectorAll("[data-span]")) {
@@ -235,45 +228,21 @@ export class SeriesView extends HTMLElement {
   #plot(stepped) {
     const axis = (value, splits) => {
       if (stepped) return word(this.#name.metric, value > 0.5);
-      const { factor } = this.#scale;
-      return number(value * factor, decimalsWithin((splits[1] - splits[0]) * factor || 1), 6);
+      return this.#wording.tick(value, splits[1] - splits[0]);
     };
     const { gaps } = this.#timeline;
     this.#chart.draw({ columns: this.#rows, span: this.#span, gaps, stepped, axis })
       .catch((error) => setText(this.#part("problem"), error.message));
   }
 
-  get #scale() {
-    const size = Math.max(0, ...this.#timeline.points.map(([, value]) => Math.abs(value ?? 0)));
-    return scale(this.#timeline.unit, size);
-  }
-
-  #text(value) {
-    if (value === null || value === undefined) return "–";
-    if (typeof value === "boolean") return word(this.#name.metric, value);
-    if (typeof value === "string") return value;
-    const { factor } = this.#scale;
-    return number(value * factor, 6, this.#fine);
-  }
-
-  /** What the chart shows, in words: under it, and as its name. */
+  /** Tell in words what the chart shows: under it, and as its name. */
   #tell(known) {
-    const { points, step, gaps } = this.#timeline;
-    const found = typeof known === "number" ? figures(points, this.#span) : null;
-    const { label, factor } = typeof known === "number" ? this.#scale : { label: "", factor: 1 };
-    if (found) this.#fine = decimalsWithin((found.max - found.min) * factor);
-    const length = duration(this.#span.to - this.#span.from);
-    const how = step === null ? "every reading" : `least, mean and greatest per ${stepText(step)}`;
-    const range = found
-      ? `${this.#text(found.min)} to ${this.#text(found.max)} ${label}, mean ${this.#text(found.mean)}, ${count(found.n)} readings`
-      : `${count(points.length)} points`;
-    const told = points.length === 0 ? `no readings within ${length}` : `${length}: ${range}`;
+    const { told, how, lost } = this.#wording.chart(this.#timeline, { span: this.#span, known });
     setText(this.#part("range"), told);
-    setText(this.#part("how"), points.length === 0 ? "" : how);
+    setText(this.#part("how"), how);
     setAttribute(this.#part("chart"), "aria-label", `Chart of ${this.#name.metric}, ${told}, ${how}`);
-    const lost = gaps.map(([from, to, reason]) => `${moment(from, 1000)} to ${moment(to, 1000)}: ${REASONS[reason] ?? reason}`);
-    this.#part("losses").hidden = lost.length === 0;
-    setText(this.#part("lost"), lost.length === 0 ? "" : lost.slice(-5).join("; "));
+    this.#part("losses").hidden = lost === "";
+    setText(this.#part("lost"), lost);
   }
 
   /** Tell the value under the cursor. */
@@ -281,14 +250,11 @@ export class SeriesView extends HTMLElement {
     this.#cursor = index;
     const [x, mean, low, high] = this.#rows.map((row) => (index === null ? null : row[index]));
     if (mean === null || mean === undefined) return setText(this.#part("readout"), "");
-    const { label } = this.#scale;
     const stepped = typeof this.#series?.value === "boolean" && low === null;
-    const value = stepped ? word(this.#name.metric, mean > 0.5) : `${this.#text(mean)} ${label}`;
-    const band = low === null ? "" : ` (${this.#text(low)} to ${this.#text(high)})`;
+    const value = stepped ? word(this.#name.metric, mean > 0.5) : this.#wording.withUnit(mean);
+    const band = low === null ? "" : ` (${this.#wording.value(low)} to ${this.#wording.value(high)})`;
     setText(this.#part("readout"), `${moment(x * 1000, this.#timeline.step)}: ${value}${band}`);
   }
 }
-
-const stepText = (ms) => (ms < 1000 ? `${ms} ms` : duration(ms));
 
 customElements.define("series-view", SeriesView);

@@ -28,13 +28,21 @@ export function niceStep(ms) {
   return [1, 2, 5, 10].map((n) => n * power).find((step) => step >= ms * 0.999);
 }
 
-/** Milliseconds per point for a chart of `width` pixels; null: the readings themselves. */
+/**
+ * Milliseconds per point for a chart of `width` pixels; null: the readings themselves. `expected`
+ * is the time between readings, null if it is not known.
+ */
 export function stepFor({ from, to }, { width, expected }) {
-  if (!expected) return null; // the gateway takes steps if there are too many
-  const readings = (to - from) / expected;
-  if (readings <= RAW * width || to - from <= MINUTE) return null;
+  const readings = (to - from) / (expected ?? 0);
+  if (isFew(readings, width)) return null;
   return Math.max(1, niceStep((to - from) / width));
 }
+
+/** Whether so many readings can each be drawn. */
+export const isFew = (readings, width) => readings <= RAW * width;
+
+/** How many readings points per step stand for. */
+export const total = (points) => points.reduce((sum, [, , , , n]) => sum + n, 0);
 
 /** Put `fresh` in the place of what `points` had from `from` up to `to`, in place. */
 export function splice(points, fresh, { from, to }) {

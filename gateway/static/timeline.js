@@ -1,7 +1,7 @@
 // The stored readings of one series over a stretch of time, kept up to date in place. No DOM.
 
 import { history } from "./api.js";
-import { splice, stepFor } from "./span.js";
+import { isFew, splice, stepFor, total } from "./span.js";
 
 const MARGIN = 1; // steps asked for again at the newer end: the last one was still filling
 
@@ -23,7 +23,9 @@ export class Timeline {
   async load(span, { width, expected }) {
     const number = ++this.#newest;
     const step = stepFor(span, { width, expected });
-    const answer = await history({ ...this.#series, ...span, step });
+    let answer = await history({ ...this.#series, ...span, step });
+    const spare = answer.step !== null && isFew(total(answer.points), width);
+    if (spare) answer = await history({ ...this.#series, ...span, step: null });
     if (number !== this.#newest) return false;
     Object.assign(this, { points: answer.points, gaps: answer.gaps, step: answer.step });
     this.unit = answer.u ?? "";
@@ -38,6 +40,7 @@ export class Timeline {
     const part = this.#aligned({ from, to });
     const answer = await history({ ...this.#series, ...part, step: this.step });
     if (number !== this.#newest || answer.step !== this.step) return false;
+    this.unit = answer.u ?? this.unit; // the series may be younger than the chart
     splice(this.points, answer.points, part);
     this.#loss(answer.gaps);
     this.loaded.to = Math.max(this.loaded.to, part.to);

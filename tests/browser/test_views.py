@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, expect
+
+from tests.browser.scripted import NOW, reading, script, serve_history
 
 SERIES = "#/series/greenhouse-1/temperature"
 
@@ -120,19 +123,25 @@ def test_the_chart_is_used_by_keyboard_alone(page: Page, live_gateway: Any) -> N
     expect(page.get_by_role("button", name="Now")).to_have_attribute("aria-pressed", "true")
 
 
-def test_close_up_every_reading_is_drawn_and_far_off_least_and_greatest(
-    page: Page, live_gateway: Any
+@pytest.mark.parametrize(("per_step", "steps"), [(3, 1), (30_000, 0)])
+def test_what_is_few_is_drawn_as_it_is_and_what_is_many_as_least_and_greatest(
+    page: Page, live_gateway: Any, per_step: int, steps: int
 ) -> None:
-    open_series(page, live_gateway)
-    expect(page.locator("series-view .extent")).to_have_text(
-        re.compile(r"\d")
-    )  # the rhythm is known
-    how = page.locator('[data-part="how"]')
-    expect(how).to_have_text("every reading")
-    expect(page.locator("series-view thead")).to_have_text(re.compile("Time.*Value"))
-    page.get_by_role("button", name="30 d").click()
-    expect(how).to_have_text(re.compile("least, mean and greatest per"))
-    expect(page.locator("series-view thead")).to_have_text(re.compile("Mean.*Least.*Greatest"))
+    """per_step: readings; steps: requests for the readings themselves that follow the first."""
+    script(page, reading(1))
+
+    def points(asked: dict[str, str]) -> dict[str, Any]:
+        if "step" not in asked:
+            return {"points": [[NOW - 1000, 5]]}
+        return {"points": [[NOW - 60_000, 1, 2, 3, per_step]], "step": int(asked["step"])}
+
+    asked = serve_history(page, points)
+    page.goto(f"{live_gateway.url}/#/series/d-1/temperature?from={NOW - 3_600_000}&to={NOW}")
+    how = "every reading" if steps else "least, mean and greatest per 5 s"
+    expect(page.locator('[data-part="how"]')).to_have_text(how)
+    head = "TimeValue" if steps else "FromMeanLeastGreatestReadings"
+    expect(page.locator("series-view thead")).to_have_text(head)
+    assert ["step" in query for query in asked] == [True, False][: 1 + steps]
 
 
 def test_a_command_is_sent_and_what_became_of_it_shown(page: Page, live_gateway: Any) -> None:
