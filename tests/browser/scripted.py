@@ -1,10 +1,11 @@
 """A stream and an API that a test writes down, for what is rare beside a real gateway."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page, Route, expect
 
 Event = tuple[str, dict[str, Any]]
 
@@ -52,6 +53,28 @@ def stream(*events: Event, retry: int = 600_000) -> str:
         for number, (name, payload) in enumerate(events, 1)
     ]
     return f": ok\nretry: {retry}\n\n" + "".join(blocks)
+
+
+WATCH = """
+const Plain = EventSource;
+window.EventSource = class extends Plain {
+    constructor(url) {
+        super(url);
+        const { dataset } = document.documentElement;
+        super.addEventListener("snapshot", (event) => { dataset.cursor = event.lastEventId; });
+    }
+};
+"""
+
+
+def watch(page: Page) -> None:
+    """Before the page is opened: let `joined` know of its cursor."""
+    page.add_init_script(WATCH)
+
+
+def joined(page: Page) -> None:
+    """Wait until the page has a cursor: it has one only with the end of its first snapshot."""
+    expect(page.locator("html")).to_have_attribute("data-cursor", re.compile("-"))
 
 
 def answer(route: Route, payload: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.scripted import HELLO, NOW, quiet, stream
+from tests.browser.scripted import HELLO, NOW, joined, quiet, stream, watch
 from tests.processes import PATIENCE_S, GatewayProcess, fleet
 
 STATIC = Path(__file__).parents[2] / "gateway" / "static"
@@ -21,10 +21,6 @@ MOST = 100_000
 TABS = 7
 STREAMS = 4
 SERIES = 1000
-HIDE = """hidden => {
-    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
-    document.dispatchEvent(new Event("visibilitychange"));
-}"""
 FRAMES = """seconds => new Promise((done) => {
     const times = [];
     const begin = performance.now();
@@ -93,22 +89,10 @@ def test_after_a_long_absence_a_gap_is_told_and_the_values_are_right(
     )
 
 
-def test_a_hidden_page_rests_and_goes_on_with_its_cursor(page: Page, live_gateway: Any) -> None:
-    page.clock.install()
-    page.goto(live_gateway.url)
-    expect(page.locator("#connection")).to_have_text("live")
-    page.evaluate(HIDE, True)
-    page.clock.fast_forward(6000)
-    expect(page.locator("#connection")).to_have_text("resting")
-    asked = cursors(page)
-    page.evaluate(HIDE, False)
-    expect(page.locator("#connection")).to_have_text("live")
-    assert [bool(re.fullmatch(r"[a-z0-9]+-\d+", cursor)) for cursor in asked] == [True]
-    expect(page.locator("#banner .notice")).to_have_count(0)
-
-
 def test_offline_is_told_soon_and_nothing_is_missed(page: Page, live_gateway: Any) -> None:
+    watch(page)
     open_page(page, live_gateway)
+    joined(page)
     page.context.set_offline(True)
     expect(page.locator("#connection")).to_have_text(re.compile("lost"))
     expect(page.locator('#banner [data-kind="connection"]')).to_be_visible()

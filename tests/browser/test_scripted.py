@@ -7,7 +7,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.scripted import HELLO, NOW, answer, quiet, reading, script, stream, summary
+from tests.browser.scripted import (
+    HELLO,
+    NOW,
+    answer,
+    joined,
+    quiet,
+    reading,
+    script,
+    stream,
+    summary,
+    watch,
+)
 
 
 def test_values_are_shown_in_units_of_people(page: Page, live_gateway: Any) -> None:
@@ -122,9 +133,11 @@ def test_a_closed_stream_is_made_anew_with_the_cursor(page: Page, live_gateway: 
 
 
 def test_a_silent_stream_is_given_up_after_three_heartbeats(page: Page, live_gateway: Any) -> None:
+    watch(page)
     page.clock.install()
     page.goto(live_gateway.url)
     expect(page.locator("#connection")).to_have_text("live")
+    joined(page)
     page.route("**/events?*", lambda route: None)
     with page.expect_request("**/events?*last_event_id=*"):
         page.clock.fast_forward(120_000)
@@ -132,19 +145,22 @@ def test_a_silent_stream_is_given_up_after_three_heartbeats(page: Page, live_gat
 
 
 def test_a_hidden_page_lets_go_of_its_stream(page: Page, live_gateway: Any) -> None:
+    watch(page)
     page.clock.install()
     page.goto(live_gateway.url)
     expect(page.locator("#connection")).to_have_text("live")
+    joined(page)
     look = """hidden => {
         Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
         document.dispatchEvent(new Event("visibilitychange"));
     }"""
     page.evaluate(look, True)
-    page.clock.fast_forward(31_000)
+    page.clock.fast_forward(6000)
     expect(page.locator("#connection")).to_have_text("resting")
     with page.expect_request("**/events?*last_event_id=*"):
         page.evaluate(look, False)
     expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#banner .notice")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
