@@ -65,7 +65,7 @@ const REACTIONS = {
     assess();
   },
   gap(payload) {
-    state.forgetHistory();
+    state.missed(payload);
     banner.gap(payload);
   },
   heartbeat: ({ now }) => state.setNow(now),

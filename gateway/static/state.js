@@ -168,10 +168,10 @@ export class State {
     return found?.causes.find((cause) => cause.metric === metric) ?? null;
   }
 
-  /** Summaries were missed: history has to be asked for again. */
-  forgetHistory() {
+  /** Events were missed: history has to be asked for again. Amid a stream no snapshot follows. */
+  missed({ reason }) {
     for (const series of this.series.values()) series.filled = false;
-    this.alerts.forget();
+    if (reason !== "slow") this.alerts.forget();
   }
 
   /** A device's row with `rejections`: messages rejected since the page was opened. */

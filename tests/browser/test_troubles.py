@@ -137,6 +137,19 @@ def test_an_alert_is_acknowledged(page: Page, live_gateway: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(("reason", "faults"), [("slow", 1), ("epoch", 0)])
+def test_alerts_outlast_a_gap_unless_a_snapshot_follows_it(
+    page: Page, live_gateway: Any, reason: str, faults: int
+) -> None:
+    """A gap in the middle of a stream is about summaries alone: nothing else is told again."""
+    gap = {"v": 1, "reason": reason, "asked": "k1-1", "resume": "k1-9", "oldest": "k1-1"}
+    script(page, ("alert", HOT), ("gap", {**gap, "missed": 3}), devices=[device("d-2")])
+    page.goto(live_gateway.url)
+    expect(page.locator("#attention")).to_be_visible()
+    expect(page.locator('#banner [data-kind="gap"]')).to_be_visible()
+    expect(page.locator("#attention .trouble-card")).to_have_count(faults)
+
+
 def test_losses_and_rejections_of_a_device_are_listed(page: Page, live_gateway: Any) -> None:
     loss = {"from": 4, "to": 9, "reason": 1, "readings": 300, "t": NOW - 60_000, "epoch": "0011"}
     bad = {"epoch": "0011", "seq": 3, "code": 6, "reason": "infinite", "t": NOW, "body": "a100"}
