@@ -2,8 +2,11 @@
 //
 // A device's own EVENT has no state: it is told once. All others are open until a state ends them.
 
+import { time } from "./format.js";
+
 const ENDED = new Set(["closed", "ok", "plenty"]);
 const KEPT = 100;
+const MOMENTS = 1e12; // ms: so great a number of milliseconds is a moment, not a duration
 
 const keyOf = ({ dev, name, m }) => JSON.stringify([dev, name, m ?? null]);
 
@@ -12,8 +15,13 @@ export function words(detail) {
   if (detail === null || detail === undefined) return "";
   if (Array.isArray(detail)) return detail.map(words).join(", ");
   if (typeof detail !== "object") return String(detail);
-  const told = Object.entries(detail).map(([key, value]) => `${key.replaceAll("_", " ")} ${words(value)}`);
-  return told.join(", ");
+  return Object.entries(detail).map(pair).join(", ");
+}
+
+function pair([key, value]) {
+  const isMoment = key.endsWith("_ms") && value > MOMENTS;
+  if (isMoment) return `${key.slice(0, -3)} ${time(value)}`;
+  return `${key.replaceAll("_", " ")} ${words(value)}`;
 }
 
 export class Alerts {

@@ -88,7 +88,7 @@ export class Log {
     if (alerts.version === this.#drawn) return;
     this.#drawn = alerts.version;
     const open = [...alerts.open.values()].sort((a, b) => b.t - a.t);
-    const rest = alerts.recent.filter((alert) => !open.includes(alert));
+    const rest = alerts.recent.filter(isOver);
     const shown = [...open, ...rest].slice(0, Math.max(LISTED, open.length));
     this.#root.hidden = shown.length === 0;
     setText(this.#root.querySelector("h2 span"), open.length > 0 ? `${open.length} open` : "none open");

@@ -207,9 +207,9 @@ def thousand(page: Page) -> None:
     quiet(page)
 
 
-def test_a_thousand_series_are_drawn_and_scrolled(page: Page, live_gateway: Any) -> None:
+def test_a_thousand_series_are_drawn_and_scrolled(page: Page, plain_gateway: Any) -> None:
     thousand(page)
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("#total-series")).to_have_text(re.compile(r"1\D?000"))
     expect(page.locator("series-tile").last).to_be_attached()
     page.evaluate("() => scrollTo(0, 0)")
@@ -222,7 +222,7 @@ def test_a_thousand_series_are_drawn_and_scrolled(page: Page, live_gateway: Any)
     print(json.dumps({"frames": len(frames), "median_ms": middle, "p99_ms": late}))
 
 
-def test_files_of_the_page_are_compressed(live_gateway: Any) -> None:
-    request = urllib.request.Request(live_gateway.url, headers={"Accept-Encoding": "gzip"})
+def test_files_of_the_page_are_compressed(plain_gateway: Any) -> None:
+    request = urllib.request.Request(plain_gateway.url, headers={"Accept-Encoding": "gzip"})
     with urllib.request.urlopen(request) as answer:
         assert answer.headers["Content-Encoding"] == "gzip"

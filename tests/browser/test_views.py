@@ -125,7 +125,7 @@ def test_the_chart_is_used_by_keyboard_alone(page: Page, live_gateway: Any) -> N
 
 @pytest.mark.parametrize(("per_step", "steps"), [(3, 1), (30_000, 0)])
 def test_what_is_few_is_drawn_as_it_is_and_what_is_many_as_least_and_greatest(
-    page: Page, live_gateway: Any, per_step: int, steps: int
+    page: Page, plain_gateway: Any, per_step: int, steps: int
 ) -> None:
     """per_step: readings; steps: requests for the readings themselves that follow the first."""
     script(page, reading(1))
@@ -136,7 +136,7 @@ def test_what_is_few_is_drawn_as_it_is_and_what_is_many_as_least_and_greatest(
         return {"points": [[NOW - 60_000, 1, 2, 3, per_step]], "step": int(asked["step"])}
 
     asked = serve_history(page, points)
-    page.goto(f"{live_gateway.url}/#/series/d-1/temperature?from={NOW - 3_600_000}&to={NOW}")
+    page.goto(f"{plain_gateway.url}/#/series/d-1/temperature?from={NOW - 3_600_000}&to={NOW}")
     how = "every reading" if steps else "least, mean and greatest per 5 s"
     expect(page.locator('[data-part="how"]')).to_have_text(how)
     head = "TimeValue" if steps else "FromMeanLeastGreatestReadings"
