@@ -60,6 +60,22 @@ class StoreInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerInfo:
+    """The broker as `/api/devices` shows it, and what waits for it.
+
+    waiting: messages that it has not acknowledged, `bytes` of payload, the oldest from `oldest`
+    (Unix ms). full_in_s: None if the outbox does not fill. dropped: given up for want of room.
+    """
+
+    connected: bool
+    waiting: int
+    bytes: int
+    oldest: int | None
+    full_in_s: int | None
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class OrderInfo:
     """A command and what became of it; `op`, `args` and `result` are what JSON can say."""
 
@@ -103,6 +119,10 @@ class Gateway(Protocol):
     def device(self, device: str) -> DeviceInfo | None: ...
 
     def store(self) -> StoreInfo: ...
+
+    def broker(self) -> BrokerInfo | None:
+        """None if no broker is configured."""
+        ...
 
     def readings(
         self, *, device: str, metric: str, since_ns: int, until_ns: int

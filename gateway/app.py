@@ -306,6 +306,7 @@ def build(
         hub=hub,
         window=reception.window,
         disk=disk,
+        broker=None if bridge is None else bridge.stats,
     )
     aftercare = Aftercare(
         rescue=rescue,

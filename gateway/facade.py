@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.api import DeviceInfo, OrderInfo, QueueFull, StoreInfo, UnknownDevice
+from gateway.api import BrokerInfo, DeviceInfo, OrderInfo, QueueFull, StoreInfo, UnknownDevice
+from gateway.bridge import Stats
 from gateway.core.alert_book import Book
 from gateway.core.chunks import Run
 from gateway.core.facts import EventLogged, Loss, Rejection
@@ -34,7 +35,9 @@ class Facade:
         hub: Hub,
         window: Callable[[], int],
         disk: Disk,
+        broker: Stats | None,
     ) -> None:
+        """`broker`: the bridge's figures; None: no broker is configured."""
         self._store = store
         self._pipeline = pipeline
         self._registry: Registry = pipeline.registry
@@ -43,6 +46,7 @@ class Facade:
         self._hub = hub
         self._window = window
         self._disk = disk
+        self._broker = broker
 
     @property
     def live(self) -> Live:
@@ -101,6 +105,19 @@ class Facade:
             free=disk.usage.available,
             time_to_full_s=None if left is None else int(left),
             written_per_day=disk.written_per_day,
+        )
+
+    def broker(self) -> BrokerInfo | None:
+        stats = self._broker
+        if stats is None:
+            return None
+        return BrokerInfo(
+            connected=stats.connected,
+            waiting=stats.depth,
+            bytes=stats.held_bytes,
+            oldest=stats.oldest,
+            full_in_s=None if stats.full_in is None else int(stats.full_in),
+            dropped=stats.dropped + stats.rejected,
         )
 
     # -- disk -------------------------------------------------------------------------------

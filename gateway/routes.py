@@ -127,7 +127,9 @@ class Api:
     async def devices(self, request: web.Request) -> web.Response:
         _query(request)
         rows = [device_row(device) for device in self._gateway.devices()]
-        return _json(dump({"v": 1, "devices": rows, "store": asdict(self._gateway.store())}))
+        store, broker = self._gateway.store(), self._gateway.broker()
+        body = {"v": 1, "devices": rows, "store": asdict(store)}
+        return _json(dump(body | {"broker": None if broker is None else asdict(broker)}))
 
     async def device(self, request: web.Request) -> web.Response:
         _query(request)

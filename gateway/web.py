@@ -12,6 +12,7 @@ from gateway.core.alert_book import UnknownAlert
 from gateway.core.filters import BadQuery
 from gateway.core.summary import dump
 from gateway.errors import StoreError, StoreFull
+from gateway.files import TYPES, file
 from gateway.routes import Api, unix_ms
 from gateway.signin import PAGE, SignInPages
 
@@ -24,17 +25,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # With no-referrer browsers would send "Origin: null" with our own forms.
     "Referrer-Policy": "same-origin",
-}
-TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain",
-    ".webmanifest": "application/manifest+json",
-    ".woff2": "font/woff2",
 }
 
 
@@ -108,21 +98,10 @@ def _add_files(app: web.Application, static: Path) -> None:
     """One route for each file there is, so that no path leads anywhere else."""
     for path in sorted(static.rglob("*")):
         if path.is_file() and path.suffix in TYPES and path.name != PAGE:
-            app.router.add_get(f"/{path.relative_to(static).as_posix()}", _file(path))
+            app.router.add_get(f"/{path.relative_to(static).as_posix()}", file(path))
     index = static / "index.html"
     if index.is_file():
-        app.router.add_get("/", _file(index))
-
-
-def _file(path: Path) -> Answer:
-    headers = {"Content-Type": TYPES[path.suffix], "Cache-Control": "no-cache"}
-    if headers["Content-Type"].startswith("text/"):
-        headers["Content-Type"] += "; charset=utf-8"
-
-    async def answer(_: web.Request) -> web.StreamResponse:
-        return web.FileResponse(path, headers=headers)
-
-    return answer
+        app.router.add_get("/", file(index))
 
 
 def _add_state(app: web.Application, gateway: Gateway, metrics: CollectorRegistry) -> None:

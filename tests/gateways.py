@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gateway.api import DeviceInfo, OrderInfo, QueueFull, StoreInfo
+from gateway.api import BrokerInfo, DeviceInfo, OrderInfo, QueueFull, StoreInfo
 from gateway.core.alert_book import UnknownAlert
 from gateway.core.facts import Loss, Rejection
 from gateway.core.live import Live, Newest
@@ -66,6 +66,9 @@ class FakeGateway:
 
     def store(self) -> StoreInfo:
         return StoreInfo("plenty", 1_500_000, 9_000_000_000, None, 40_000_000)
+
+    def broker(self) -> BrokerInfo | None:
+        return BrokerInfo(False, 120, 30_000, 1_732_380_000_000, None, 7)
 
     async def readings(
         self, *, device: str, metric: str, since_ns: int, until_ns: int

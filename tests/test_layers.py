@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 SHELLS = {
     "link": {"link", "links", "reception", "guard"},
     "hub": {"hub", "subscriber", "replay", "welcome", "outlet"},
-    "web": {"web", "routes", "api", "access", "signin"},
+    "web": {"web", "routes", "api", "access", "signin", "files"},
     "store": {"store"},
     "bridge": {"bridge"},
     "mqtt": {"mqtt"},

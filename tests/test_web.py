@@ -135,6 +135,19 @@ async def test_head_and_revalidation_of_files(served):
     assert again.status_code == 304
 
 
+async def test_files_are_compressed_for_clients_that_can_read_that(static):
+    (static / "long.css").write_text("a { color: red }\n" * 100)
+    async with serving(static) as served:
+        packed = await served.get("/long.css", headers={"Accept-Encoding": "gzip"})
+        plain = await served.get("/long.css", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content)
+    assert "content-encoding" not in plain.headers
+    assert packed.text == plain.text
+    assert packed.headers["etag"] != plain.headers["etag"]
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+
+
 # -- who is let in --------------------------------------------------------------------------
 
 
@@ -346,6 +359,22 @@ async def test_the_store_and_its_disk(served):
         "time_to_full_s": None,
         "written_per_day": 40_000_000,
     }
+
+
+async def test_the_broker_and_what_waits_for_it(served):
+    assert (await served.json("/api/devices"))["broker"] == {
+        "connected": False,
+        "waiting": 120,
+        "bytes": 30_000,
+        "oldest": 1_732_380_000_000,
+        "full_in_s": None,
+        "dropped": 7,
+    }
+
+
+async def test_without_a_broker_that_is_said(served):
+    served.fake.broker = lambda: None
+    assert (await served.json("/api/devices"))["broker"] is None
 
 
 @pytest.mark.parametrize("path", ["", "/losses", "/rejected"])

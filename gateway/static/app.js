@@ -1,6 +1,7 @@
 // Puts the parts together: events go into the state, the state is drawn once per frame.
 
 import * as api from "./api.js";
+import { Attention } from "./attention.js";
 import { Banner } from "./banner.js";
 import { Board } from "./board.js";
 import { Devices } from "./devices.js";
@@ -8,10 +9,13 @@ import { byId, perFrame, setText } from "./dom.js";
 import { count, time } from "./format.js";
 import { showConnection, showName, showTotals, showUser } from "./header.js";
 import { History } from "./history.js";
+import { Log } from "./log.js";
 import { EVERY, Poll } from "./poll.js";
 import { State } from "./state.js";
 import { showStore } from "./store.js";
 import { Stream } from "./stream.js";
+import { troubles } from "./troubles.js";
+import { Views } from "./views.js";
 
 const TICK = 1000; // ms
 const REGISTRY_EVERY = 15_000; // ms
@@ -24,19 +28,25 @@ let soon = null;
 
 const draw = perFrame(() => {
   if (paused) return;
-  board.update(state.take());
+  const changed = state.take();
+  board.update(changed);
   if (state.takePresence()) {
     devices.update(state);
-    board.tick();
+    assess();
   }
+  if (changed.size > 0) views.update(changed);
   showTotals(state, lastEvent);
   byId("bar").hidden = board.size < FILTER_FROM && !byId("filter").value;
 });
 
 const state = new State(draw);
 const history = new History(state);
-const board = new Board(byId("board"), state, (series) => history.want(series));
+const board = new Board(byId("board"), state);
+state.want = (series) => history.want(series);
 const devices = new Devices(byId("devices"));
+const attention = new Attention(byId("attention"));
+const log = new Log(byId("alerts"), acknowledge);
+const views = new Views(state);
 const banner = new Banner(byId("banner"));
 const stream = new Stream({ event: receive, phase: connectionChanged, closed: readSession });
 const poll = new Poll({ latest: (answer) => state.latest(answer), change: connectionChanged });
@@ -50,8 +60,12 @@ const REACTIONS = {
     state.status(payload);
     soon ??= setTimeout(readRegistry, REGISTRY_SOON);
   },
+  alert(payload) {
+    state.alert(payload);
+    assess();
+  },
   gap(payload) {
-    state.forgetHistory();
+    state.missed(payload);
     banner.gap(payload);
   },
   heartbeat: ({ now }) => state.setNow(now),
@@ -60,6 +74,7 @@ const REACTIONS = {
 function receive(name, payload) {
   lastEvent = Date.now();
   REACTIONS[name]?.(payload);
+  views.receive(name, payload);
 }
 
 function greeted({ now, gateway }) {
@@ -94,9 +109,26 @@ async function readRegistry() {
   const answer = await api.devices().catch(() => null); // asked again in 15 s
   if (answer) {
     state.registry(answer);
-    showStore(answer.store);
+    showStore(answer);
   }
   showEmpty(answer);
+}
+
+/** Tell what is wrong, and bring all that tells the time up to date. */
+function assess() {
+  if (paused || document.hidden) return;
+  state.troubles = troubles(state);
+  attention.update(state.troubles, state.devices.size);
+  board.mark(state.troubles);
+  log.update(state.alerts);
+  board.tick();
+  devices.tick(state);
+  views.update(new Set());
+}
+
+async function acknowledge(n) {
+  state.alert(await api.acknowledge(n));
+  assess();
 }
 
 /** Newest readings of series that speak too seldom to wait for. */
@@ -116,10 +148,8 @@ function tick() {
     poll.start();
     banner.update(stream, poll.answered);
   }
-  if (paused || document.hidden) return;
-  board.tick();
-  devices.tick(state);
-  showTotals(state, lastEvent);
+  assess();
+  if (!paused && !document.hidden) showTotals(state, lastEvent);
 }
 
 function togglePause() {
@@ -129,6 +159,7 @@ function togglePause() {
   button.querySelector("use").setAttribute("href", paused ? "#icon-play" : "#icon-pause");
   setText(button.querySelector("span"), paused ? "Resume" : "Pause");
   connectionChanged();
+  assess();
   draw();
 }
 
@@ -156,4 +187,5 @@ setInterval(() => {
   const idle = document.hidden || stream.phase === "resting" || stream.phase === "signed-out";
   if (!idle) readRegistry();
 }, REGISTRY_EVERY);
+views.start();
 stream.start();

@@ -1,5 +1,5 @@
-// What people must know about the connection. The only live region of the page: its texts
-// change when the situation does, not every second.
+// What people must know about the connection. A live region, as the heading of what needs
+// attention is: their texts change when the situation does, not every second.
 
 import { icon, setText } from "./dom.js";
 import { count, time } from "./format.js";
@@ -23,6 +23,9 @@ const ENDS = {
 function connectionText(stream, polling) {
   if (stream.phase === "signed-out") {
     return `You are signed out since ${time(stream.since)}; the values shown are the last ones known.`;
+  }
+  if (stream.phase === "crowded") {
+    return "Other tabs of this page are live. Here values are asked for every 5 seconds until you click into the page.";
   }
   const since = `since ${time(stream.since)}`;
   if (polling) return `No live events ${since}. Values are asked for every 5 seconds instead.`;

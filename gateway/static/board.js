@@ -2,6 +2,7 @@
 
 import { byName, position, setText, stamp } from "./dom.js";
 import { absence, showPresence } from "./presence.js";
+import { deviceLink } from "./route.js";
 import { SeriesTile } from "./tile.js";
 
 const MARGIN = "300px";
@@ -10,14 +11,18 @@ const MARGIN = "300px";
 class Group {
   names = [];
 
+  rank = 0; // level of its worst trouble
+
   constructor(device) {
     this.device = device;
     this.element = stamp("group-template").firstElementChild;
     this.grid = this.element.querySelector(".grid");
     this.presence = this.element.querySelector(".presence");
     this.seen = this.element.querySelector(".seen");
-    this.element.querySelector("h2").textContent = device;
-    this.element.querySelector("h2").title = device;
+    const link = this.element.querySelector("h2 a");
+    link.textContent = device;
+    link.title = device;
+    link.href = deviceLink(device);
     this.element.setAttribute("aria-label", device);
   }
 
@@ -38,28 +43,27 @@ class Group {
 
   tick(device, now) {
     if (!device) return;
-    showPresence(this.presence, device);
+    showPresence(this.presence, device, now);
     setText(this.seen, absence(device, now));
   }
 }
+
+const worstFirst = (a, b) => b.rank - a.rank || byName(a.device, b.device);
 
 export class Board {
   #root;
   #state;
   #tiles = new Map(); // series -> tile
   #groups = new Map(); // device -> Group
-  #order = [];
+  #order = []; // groups as they stand: the worst first, then by name
   #words = [];
   #floor = 1000;
-  #onvisible;
   #columns = 1;
   #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: MARGIN });
 
-  /** `onvisible(series)` is called whenever a series is drawn in the view. */
-  constructor(root, state, onvisible) {
+  constructor(root, state) {
     this.#root = root;
     this.#state = state;
-    this.#onvisible = onvisible;
     new ResizeObserver(() => this.#measure()).observe(root);
   }
 
@@ -87,6 +91,24 @@ export class Board {
     const now = this.#state.now();
     for (const tile of this.#tiles.values()) if (tile.visible) tile.tick(now, this.#floor);
     for (const [device, group] of this.#groups) group.tick(this.#state.devices.get(device), now);
+  }
+
+  /** Mark what `troubles()` found, and bring the devices that it is about to the front. */
+  mark(found) {
+    const levels = new Map(found.map(({ device, level }) => [device, level]));
+    for (const [series, tile] of this.#tiles) {
+      tile.mark(levels.has(series.dev) ? this.#state.cause(series) : null);
+    }
+    for (const [device, group] of this.#groups) this.#rank(group, levels.get(device) ?? 0);
+  }
+
+  /** A group in which somebody is at work stays where it is. */
+  #rank(group, rank) {
+    if (group.rank === rank || group.element.matches(":focus-within")) return;
+    this.#order.splice(this.#order.indexOf(group), 1);
+    group.rank = rank;
+    group.element.dataset.level = String(rank);
+    this.#place(group);
   }
 
   /** Show only series in which each word occurs; returns how many those are. */
@@ -134,9 +156,9 @@ export class Board {
   }
 
   #place(group) {
-    const index = position(this.#order, group.device, byName);
-    this.#order.splice(index, 0, group.device);
-    this.#root.insertBefore(group.element, this.#root.children[index] ?? null);
+    const index = position(this.#order, group, worstFirst);
+    this.#root.insertBefore(group.element, this.#order[index]?.element ?? null);
+    this.#order.splice(index, 0, group);
     group.tick(this.#state.devices.get(group.device), this.#state.now());
     return group;
   }
@@ -151,6 +173,6 @@ export class Board {
   #draw(tile) {
     if (!tile.visible) return;
     tile.render(this.#state.now(), this.#floor);
-    this.#onvisible(tile.series);
+    this.#state.want(tile.series);
   }
 }

@@ -3,6 +3,7 @@
 import { byName, position, setText, stamp } from "./dom.js";
 import { ago, count, dateTime, number } from "./format.js";
 import { absence, showPresence } from "./presence.js";
+import { deviceLink } from "./route.js";
 
 // By the reason of a GAP; 0 was found by the gateway.
 const LOSSES = {
@@ -13,9 +14,11 @@ const LOSSES = {
 };
 const LISTED = 20; // the API lists the newest so many
 
+export const lossCause = (reason) => LOSSES[reason] ?? `reason ${reason}`;
+
 function lossText({ from, to, reason, readings, t }) {
   const amount = readings === null ? "unknown number of readings" : `${count(readings)} readings`;
-  return `${dateTime(t)}: ${amount}, messages ${from} to ${to}, ${LOSSES[reason] ?? `reason ${reason}`}`;
+  return `${dateTime(t)}: ${amount}, messages ${from} to ${to}, ${lossCause(reason)}`;
 }
 
 function gapCount(listed) {
@@ -61,7 +64,7 @@ export class Devices {
   update(state) {
     this.#section.hidden = state.devices.size === 0;
     this.#drop(state.devices);
-    for (const device of state.devices.values()) this.#fill(this.#row(device.id), device);
+    for (const device of state.devices.values()) this.#fill(this.#row(device.id), device, state.now());
     this.tick(state);
   }
 
@@ -94,14 +97,17 @@ export class Devices {
     this.#order.splice(index, 0, id);
     this.#body.insertBefore(row, this.#body.children[index] ?? null);
     row.dataset.device = id;
-    row.querySelector("th").textContent = id;
+    const link = document.createElement("a");
+    link.href = deviceLink(id);
+    link.textContent = id;
+    row.querySelector("th").append(link);
     return row;
   }
 
-  #fill(row, device) {
+  #fill(row, device, now) {
     const cell = (name) => row.querySelector(`.${name}`);
-    showPresence(cell("presence"), device);
-    setText(cell("until"), device.state === "asleep" && device.until ? absence(device) : "");
+    showPresence(cell("presence"), device, now);
+    setText(cell("until"), device.state === "asleep" ? absence(device, now) : "");
     if (device.committed === undefined) return; // known from a status event only, so far
     const error = device.clock_error_ms;
     setText(cell("committed"), device.committed === null ? "none" : count(device.committed));

@@ -65,7 +65,7 @@ export function count(value) {
 }
 
 const WORDS = [
-  [/door|window|gate|valve|lid|hatch/i, "open", "closed"],
+  [/door|window|gate|valve|lid|hatch|open/i, "open", "closed"],
   [/motion|presence|occup|pir/i, "motion", "clear"],
   [/leak|water|flood|wet/i, "wet", "dry"],
   [/alarm|smoke|fault|error/i, "alarm", "ok"],
@@ -115,4 +115,30 @@ export function time(ms) {
 
 export function dateTime(ms) {
   return dayAndClock.format(ms);
+}
+
+const hourAndMinute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const month = new Intl.DateTimeFormat("en-GB", { month: "short", year: "numeric" });
+
+/** A tick on an axis of time whose ticks are `step` ms apart; the day where it changes. */
+export function shortTime(ms, { step, before }) {
+  if (step >= 28 * DAY) return month.format(ms);
+  if (step >= DAY) return day.format(ms);
+  const text = clockText(ms, step);
+  const known = before !== null && day.format(before) === day.format(ms);
+  return known ? text : `${text}\n${day.format(ms)}`;
+}
+
+function clockText(ms, step) {
+  if (step >= MINUTE) return hourAndMinute.format(ms);
+  if (step >= SECOND) return clock.format(ms);
+  return `${clock.format(ms)}.${String(Math.floor(ms % SECOND)).padStart(3, "0")}`;
+}
+
+/** A moment with as much precision as `step` ms asks for; its day only if that is not today. */
+export function moment(ms, step) {
+  const text = clockText(ms, step === null ? 1 : Math.min(step, SECOND));
+  const today = dayAndClock.format(ms).slice(0, -8) === dayAndClock.format(Date.now()).slice(0, -8);
+  return today ? text : `${day.format(ms)} ${text}`;
 }

@@ -8,6 +8,7 @@ const PHASES = {
   connecting: { state: "connecting", symbol: "wait", text: "connecting" },
   lost: { state: "lost", symbol: "lost", text: "connection lost" },
   "signed-out": { state: "lost", symbol: "leave", text: "signed out" },
+  crowded: { state: "polling", symbol: "wait", text: "polling" },
   resting: { state: "resting", symbol: "asleep", text: "resting" },
 };
 const POLLING = { state: "polling", symbol: "wait", text: "polling" };

@@ -1,5 +1,6 @@
 // Everything the page knows: series and devices, upserted by key. No DOM here.
 
+import { Alerts } from "./alerts.js";
 import { Rhythm } from "./rhythm.js";
 
 export const POINTS = 60;
@@ -27,12 +28,27 @@ class Series {
     this.value = value;
     this.t = t;
     this.clock = clock;
+    this.rhythm.steady = typeof value === "number";
     this.rhythm.seen(t);
+  }
+
+  /** Whether the newest value is old enough to grey; `floor` is the least interval, ms. */
+  isStale(now, floor) {
+    return this.#dated && this.rhythm.isStale(now - this.t, floor);
+  }
+
+  isSilent(now) {
+    return this.#dated && this.rhythm.isSilent(now - this.t);
+  }
+
+  get #dated() {
+    return this.t !== null && this.clock !== "unknown";
   }
 
   /** Upsert a summary by t0; an older revision never replaces a newer one. */
   summarise(summary) {
     const length = summary.t1 - summary.t0;
+    if (typeof summary.mean === "number") this.rhythm.hint(length, summary.n);
     if (length > this.length) return;
     if (length < this.length) this.#begin(summary.w, length);
     const known = this.points.get(summary.t0);
@@ -40,13 +56,14 @@ class Series {
     this.points.set(summary.t0, summary);
     this.version += 1;
     if (this.points.size > 2 * POINTS) this.#trim();
-    this.rhythm.hint(length, summary.n);
     if (this.t === null || this.t < summary.t0) this.#adopt(summary);
   }
 
-  /** The newest summaries, oldest first. */
+  /** The newest summaries, oldest first; what lies so far back that it would be alone is left out. */
   history() {
-    return [...this.points.values()].sort((a, b) => a.t0 - b.t0).slice(-POINTS);
+    const points = [...this.points.values()].sort((a, b) => a.t0 - b.t0).slice(-POINTS);
+    const begin = points.at(-1)?.t0 - POINTS * Math.max(this.length, this.rhythm.expected ?? 0);
+    return this.rhythm.steady ? points.filter(({ t0 }) => t0 >= begin) : points;
   }
 
   #begin(window, length) {
@@ -71,6 +88,11 @@ class Series {
 export class State {
   series = new Map();
   devices = new Map(); // id -> row of /api/devices, at least {id, state}
+  alerts = new Alerts();
+  store = null; // of /api/devices
+  want = () => {}; // asks for a series' summaries, once
+  troubles = []; // what is wrong with it all, worst first
+  broker = null; // the same; null: there is none
   offset = 0; // ms to add to this computer's clock to get the gateway's
   #changed = new Set();
   #presence = false;
@@ -105,9 +127,15 @@ export class State {
     this.#device({ id: dev, state, since: t, until: until ?? null });
   }
 
-  snapshot({ summaries, status }) {
+  snapshot({ summaries, status, alerts }) {
     summaries.forEach((row) => this.summary(row));
     status.forEach((row) => this.status(row));
+    this.alerts.restore(alerts ?? []);
+  }
+
+  alert(row) {
+    this.alerts.take(row);
+    this.#onchange();
   }
 
   /** Answer of /api/latest. */
@@ -120,15 +148,37 @@ export class State {
   }
 
   /** Answer of /api/devices: the registry as it is, so that removed devices go too. */
-  registry({ devices }) {
-    this.devices = new Map(devices.map((row) => [row.id, row]));
+  registry({ devices, store, broker }) {
+    this.devices = new Map(devices.map((row) => [row.id, this.#counted(row)]));
+    this.store = store ?? null;
+    this.broker = broker ?? null;
     this.#presence = true;
     this.#onchange();
   }
 
-  /** Summaries were missed: history has to be asked for again. */
-  forgetHistory() {
+  /** Series of which a value is overdue so long that something must be wrong. */
+  silent() {
+    const now = this.now();
+    return [...this.series.values()].filter((series) => series.isSilent(now));
+  }
+
+  /** What is wrong with a series first of all: one of the causes of `troubles`, or null. */
+  cause({ dev, metric }) {
+    const found = this.troubles.find(({ device }) => device === dev);
+    return found?.causes.find((cause) => cause.metric === metric) ?? null;
+  }
+
+  /** Events were missed: history has to be asked for again. Amid a stream no snapshot follows. */
+  missed({ reason }) {
     for (const series of this.series.values()) series.filled = false;
+    if (reason !== "slow") this.alerts.forget();
+  }
+
+  /** A device's row with `rejections`: messages rejected since the page was opened. */
+  #counted(row) {
+    const known = this.devices.get(row.id);
+    const before = known?.rejected === undefined ? row.rejected : known.rejected;
+    return { ...row, rejections: (known?.rejections ?? 0) + Math.max(0, row.rejected - before) };
   }
 
   /** The series that changed since the last call. */

@@ -1,7 +1,7 @@
 // The line at the bottom: what the store holds and how long its disk lasts.
 
 import { badge, byId, setText } from "./dom.js";
-import { duration, number, scale } from "./format.js";
+import { count, duration, number, scale } from "./format.js";
 
 const STATES = {
   short: { state: "short", symbol: "wait", text: "little room left" },
@@ -13,8 +13,19 @@ function bytes(value) {
   return `${number(value * factor, 1)} ${label}`;
 }
 
-/** Show the `store` of /api/devices. */
-export function showStore(store) {
+function showBroker(broker) {
+  const shown = byId("broker");
+  shown.hidden = broker === null;
+  if (broker === null) return;
+  if (broker.connected) badge(byId("broker-state"), { state: "online", symbol: "online", text: "connected" });
+  else badge(byId("broker-state"), { state: "short", symbol: "offline", text: "not connected" });
+  setText(byId("broker-waiting"), `${count(broker.waiting)} (${bytes(broker.bytes)})`);
+  setText(byId("broker-dropped"), broker.dropped > 0 ? `${count(broker.dropped)} given up` : "");
+}
+
+/** Show `store` and `broker` of /api/devices. */
+export function showStore({ store, broker }) {
+  showBroker(broker ?? null);
   const footer = byId("store");
   footer.hidden = store === undefined;
   if (footer.hidden) return;

@@ -3,18 +3,22 @@
 // The browser reconnects by itself after a network error, but gives up after any other failure,
 // never notices a half-open connection, and forgets its cursor when a new one is created.
 
+import { Tabs } from "./tabs.js";
+
 const KINDS = ["summary", "status", "alert", "reading"];
 const EVENTS = ["hello", "snapshot", ...KINDS, "gap", "heartbeat", "bye"];
 const CHECK = 1000; // ms, how often the watchdog looks
 const HELLO_WITHIN = 10_000; // ms
 const HEARTBEATS_MISSED = 3;
-const HIDDEN_FOR = 30_000; // ms
+const HIDDEN_FOR = 5000; // ms
+const PROBE = 3000; // ms
 const FIRST_DELAY = 1000; // ms
 const GREATEST_DELAY = 30_000; // ms
 const JITTER = 0.25;
 
 export class Stream {
-  /** "connecting", "live", "lost", "resting" (the page is hidden) or "signed-out". */
+  /** "connecting", "live", "lost", "resting" (the page is hidden), "signed-out", or "crowded":
+   * other tabs of the browser take the few connections that it opens to one host. */
   phase = "connecting";
   /** Unix ms since when the phase lasts; for "lost" the time of the last event. */
   since = Date.now();
@@ -31,6 +35,7 @@ export class Stream {
   #failures = 0;
   #retryAt = Infinity;
   #hiding;
+  #tabs = new Tabs({ yield: () => this.#yield(), room: () => this.phase === "crowded" && this.#wake() });
 
   /**
    * `on.event(name, payload)` for each event, `on.phase()` whenever the phase changes, `on.closed()`
@@ -45,12 +50,15 @@ export class Stream {
     setInterval(() => this.#check(), CHECK);
     document.addEventListener("visibilitychange", () => this.#visibility());
     addEventListener("online", () => this.phase === "lost" && this.#open());
+    addEventListener("offline", () => this.#probe());
+    addEventListener("focus", () => this.phase === "crowded" && this.#wake());
     addEventListener("pagehide", () => this.#rest());
     addEventListener("pageshow", (event) => event.persisted && this.phase === "resting" && this.#wake());
   }
 
   /** Whether no hello came in time, so that polling has to help out. */
   get overdue() {
+    if (this.phase === "crowded") return true;
     const waiting = this.phase === "connecting" || this.phase === "lost";
     return waiting && performance.now() - this.#dark > HELLO_WITHIN;
   }
@@ -58,6 +66,7 @@ export class Stream {
   /** Nobody may look any more: wait until `signedIn` is called. */
   signedOut() {
     this.#close();
+    this.#tabs.leave();
     if (this.phase !== "signed-out") this.#enter("signed-out", Date.now());
   }
 
@@ -73,6 +82,7 @@ export class Stream {
 
   #open() {
     this.#close();
+    this.#tabs.take();
     this.#tried = performance.now();
     this.#source = new EventSource(this.#url());
     this.#source.addEventListener("error", () => this.#failed());
@@ -144,7 +154,21 @@ export class Stream {
   #rest() {
     if (this.phase === "signed-out") return;
     this.#close();
+    this.#tabs.leave();
     this.#enter("resting", Date.now());
+  }
+
+  #yield() {
+    this.#close();
+    this.#enter("crowded", Date.now());
+  }
+
+  /** This computer has lost its network; a gateway on it, or on the cable that is left, may answer. */
+  async #probe() {
+    const answer = await fetch("healthz", { signal: AbortSignal.timeout(PROBE) }).catch(() => null);
+    if (answer || this.phase !== "live") return;
+    this.#lose();
+    this.#retryLater();
   }
 
   #wake() {

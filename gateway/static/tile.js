@@ -1,9 +1,10 @@
 // One series: newest value, unit, age, range of the last window and a small chart.
 
-import { setAttribute, setText, stamp } from "./dom.js";
+import { badge, setAttribute, setText, stamp } from "./dom.js";
 import {
   age, count, dateTime, decimalsOf, decimalsWithin, duration, number, scale, word,
 } from "./format.js";
+import { seriesLink } from "./route.js";
 import { curve, strip } from "./sparkline.js";
 
 const LONG = 7; // characters of a value that fit in large type
@@ -20,8 +21,11 @@ export class SeriesTile extends HTMLElement {
     const tile = document.createElement("series-tile");
     tile.series = series;
     const name = document.createElement("h3");
-    name.textContent = series.metric;
+    const link = document.createElement("a");
+    link.textContent = series.metric;
+    link.href = seriesLink(series.dev, series.metric);
     name.title = series.metric;
+    name.append(link);
     tile.append(name);
     tile.dataset.device = series.dev;
     tile.dataset.metric = series.metric;
@@ -38,12 +42,23 @@ export class SeriesTile extends HTMLElement {
 
   /** Bring the age up to date; `floor` is the least interval to expect, ms. */
   tick(now, floor) {
-    const { t, clock, rhythm } = this.series;
+    const { t, clock } = this.series;
     const known = t !== null && clock !== "unknown";
-    const stale = known && rhythm.isStale(now - t, floor);
-    this.classList.toggle("stale", stale);
+    this.classList.toggle("stale", this.series.isStale(now, floor));
     setText(this.#part(".age"), known ? age(t, now) : "time unknown");
     if (known) setAttribute(this.#part(".age"), "title", dateTime(t));
+  }
+
+  /** Mark what is wrong with the series: `{level, text, short}`, or null. */
+  mark(trouble) {
+    this.dataset.level = trouble ? String(trouble.level) : "0";
+    if (this.childElementCount === 1) return; // drawn later, and marked then
+    const shown = this.#part(".trouble");
+    shown.hidden = !trouble;
+    if (!trouble) return;
+    const kind = trouble.level > 1 ? "lost" : "warn";
+    badge(shown, { state: kind, symbol: kind, text: trouble.short });
+    setAttribute(shown, "title", trouble.text);
   }
 
   #complete() {

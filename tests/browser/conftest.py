@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.processes import GatewayProcess
+
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 20_000  # ms, for machines that do much else at the same time
 ARGUMENTS = [
@@ -31,6 +33,15 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def plain_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway without devices: it serves the page, a test writes down the rest."""
+    gateway = GatewayProcess(tmp_path_factory.mktemp("gateway"))
+    gateway.start()
+    yield gateway
+    gateway.stop()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
+from tests.browser.scripted import joined, watch
+
 LIVE = re.compile("live")
 PHONES = [(360, 740), (390, 844)]
 
@@ -96,7 +98,9 @@ def test_devices_are_listed_with_their_presence(page: Page, live_gateway: Any) -
 def test_a_stopped_gateway_is_told_and_the_cursor_sent_when_it_is_back(
     page: Page, live_gateway: Any
 ) -> None:
+    watch(page)
     open_page(page, live_gateway)
+    joined(page)
     found = requests_for_events(page)
     notice = page.locator('#banner [data-kind="connection"]')
     expect(notice).to_have_count(0)

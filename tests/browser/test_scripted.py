@@ -1,6 +1,5 @@
 """The live page beside a stream that is written down here: what is rare beside a real gateway."""
 
-import json
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,55 +7,21 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-Event = tuple[str, dict[str, Any]]
-
-NOW = 1_732_380_000_000
-HELLO: Event = ("hello", {
-    "v": 1, "epoch": "k1", "oldest": "k1-1", "newest": "k1-9", "heartbeat_s": 15, "now": NOW,
-    "gateway": "Test gateway",
-})  # fmt: skip
-
-
-def reading(value: Any, *, metric: str = "temperature", unit: str = "Cel", t: int = NOW) -> Event:
-    row = {"v": 1, "dev": "d-1", "m": metric, "u": unit, "t": t, "value": value, "clock": "device"}
-    return "reading", row
-
-
-def summary(*, low: float, high: float, t0: int = NOW - 10_000, **more: Any) -> Event:
-    mean = (low + high) / 2
-    return "summary", {
-        "v": 1, "dev": "d-1", "m": "temperature", "u": "Cel", "w": "10s", "t0": t0,
-        "t1": t0 + 10_000, "n": 10, "mean": mean, "min": low, "max": high, "std": 0.1,
-        "p50": mean, "p95": high, "first": low, "last": high, **more,
-    }  # fmt: skip
+from tests.browser.scripted import (
+    HELLO,
+    NOW,
+    answer,
+    joined,
+    quiet,
+    reading,
+    script,
+    stream,
+    summary,
+    watch,
+)
 
 
-def stream(*events: Event, retry: int = 600_000) -> str:
-    blocks = [
-        f"event: {name}\nid: k1-{number}\ndata: {json.dumps(payload)}\n\n"
-        for number, (name, payload) in enumerate(events, 1)
-    ]
-    return f": ok\nretry: {retry}\n\n" + "".join(blocks)
-
-
-def answer(route: Route, payload: dict[str, Any]) -> None:
-    route.fulfill(json={"v": 1, **payload})
-
-
-def script(page: Page, *events: Event) -> None:
-    """Serve these events, then end; the API knows nothing."""
-    body = stream(HELLO, *events)
-    page.route("**/events?*", lambda r: r.fulfill(body=body, content_type="text/event-stream"))
-    quiet(page)
-
-
-def quiet(page: Page) -> None:
-    page.route("**/api/latest", lambda r: answer(r, {"now": NOW, "series": []}))
-    page.route("**/api/devices", lambda r: answer(r, {"devices": []}))
-    page.route("**/api/summaries?*", lambda r: answer(r, {"summaries": [], "next": None}))
-
-
-def test_values_are_shown_in_units_of_people(page: Page, live_gateway: Any) -> None:
+def test_values_are_shown_in_units_of_people(page: Page, plain_gateway: Any) -> None:
     script(
         page,
         reading(21.43),
@@ -65,7 +30,7 @@ def test_values_are_shown_in_units_of_people(page: Page, live_gateway: Any) -> N
         reading(True, metric="door", unit="/"),
         reading("night", metric="tariff", unit=""),
     )
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     shown = {
         metric: page.locator(f'series-tile[data-metric="{metric}"] .reading')
         for metric in ("temperature", "pressure", "humidity", "door", "tariff")
@@ -77,36 +42,36 @@ def test_values_are_shown_in_units_of_people(page: Page, live_gateway: Any) -> N
     expect(shown["tariff"]).to_contain_text("night")
 
 
-def test_the_highest_revision_of_a_window_is_kept(page: Page, live_gateway: Any) -> None:
+def test_the_highest_revision_of_a_window_is_kept(page: Page, plain_gateway: Any) -> None:
     script(
         page,
         summary(low=1, high=2),
         summary(low=3, high=4, rev=3),
         summary(low=5, high=6, rev=2),
     )
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("series-tile")).to_have_count(1)
     expect(page.locator("series-tile .extent")).to_have_text("3 – 4")
 
 
-def test_an_older_reading_never_replaces_a_newer_one(page: Page, live_gateway: Any) -> None:
+def test_an_older_reading_never_replaces_a_newer_one(page: Page, plain_gateway: Any) -> None:
     script(page, reading(5, t=NOW), reading(4, t=NOW - 1000), reading(1, metric="end"))
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator('[data-metric="end"] .value')).to_have_text("1")
     expect(page.locator('[data-metric="temperature"] .value')).to_have_text("5")
 
 
-def test_names_and_texts_are_never_markup(page: Page, live_gateway: Any) -> None:
+def test_names_and_texts_are_never_markup(page: Page, plain_gateway: Any) -> None:
     script(page, reading("<img src=x>", metric="note", unit="<b>"))
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("series-tile .value")).to_have_text("<img src=x>")
     expect(page.locator("series-tile img")).to_have_count(0)
 
 
-def test_a_value_turns_grey_after_three_expected_intervals(page: Page, live_gateway: Any) -> None:
+def test_a_value_turns_grey_after_three_expected_intervals(page: Page, plain_gateway: Any) -> None:
     page.clock.install()
     script(page, summary(low=1, high=2), reading(2))
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     tile = page.locator("series-tile")
     expect(tile.locator(".value")).to_have_text("2")
     expect(tile.locator(".old")).to_be_hidden()
@@ -115,23 +80,23 @@ def test_a_value_turns_grey_after_three_expected_intervals(page: Page, live_gate
     expect(tile.locator(".age")).to_have_text(re.compile(r"\d s"))
 
 
-def test_the_page_says_how_to_start_a_first_device(page: Page, live_gateway: Any) -> None:
+def test_the_page_says_how_to_start_a_first_device(page: Page, plain_gateway: Any) -> None:
     script(page)
-    page.goto(live_gateway.url)
-    link = live_gateway.url.replace("http", "ws", 1).rstrip("/") + "/link"
+    page.goto(plain_gateway.url)
+    link = plain_gateway.url.replace("http", "ws", 1).rstrip("/") + "/link"
     expect(page.locator("#empty")).to_be_visible()
     expect(page.locator("#start-command")).to_have_text(f"simulate host --url {link}")
 
 
-def test_the_filter_leaves_matching_series(page: Page, live_gateway: Any) -> None:
+def test_the_filter_leaves_matching_series(page: Page, plain_gateway: Any) -> None:
     script(page, *[reading(n, metric=f"m{n}") for n in range(20)])
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     page.get_by_role("searchbox").fill("d-1 M7")
     expect(page.locator("series-tile:visible")).to_have_count(1)
     expect(page.locator("#matches")).to_have_text("1 of 20 series")
 
 
-def test_values_are_polled_when_no_stream_gets_through(page: Page, live_gateway: Any) -> None:
+def test_values_are_polled_when_no_stream_gets_through(page: Page, plain_gateway: Any) -> None:
     page.clock.install()
     quiet(page)
     row = {"dev": "d-1", "m": "power", "u": "W", "t": NOW, "value": 7, "clock": "device"}
@@ -139,7 +104,7 @@ def test_values_are_polled_when_no_stream_gets_through(page: Page, live_gateway:
     page.route(
         "**/api/latest", lambda r: answer(r, {"now": NOW, "series": [{**row, "summary": None}]})
     )
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("#connection")).to_have_text("connecting")
     page.clock.fast_forward(11_000)
     expect(page.locator("series-tile .value")).to_have_text("7")
@@ -147,7 +112,7 @@ def test_values_are_polled_when_no_stream_gets_through(page: Page, live_gateway:
     expect(page.locator("#banner")).to_contain_text("every 5 seconds")
 
 
-def test_a_closed_stream_is_made_anew_with_the_cursor(page: Page, live_gateway: Any) -> None:
+def test_a_closed_stream_is_made_anew_with_the_cursor(page: Page, plain_gateway: Any) -> None:
     """An ended stream is resumed by the browser; after an HTTP error the page has to."""
     asked: list[str] = []
 
@@ -161,36 +126,41 @@ def test_a_closed_stream_is_made_anew_with_the_cursor(page: Page, live_gateway: 
 
     quiet(page)
     page.route("**/events?*", serve)
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("series-tile .value")).to_have_text("3")
     assert len(asked) == 3
     assert parse_qs(urlsplit(asked[2]).query)["last_event_id"] == ["k1-2"]
 
 
-def test_a_silent_stream_is_given_up_after_three_heartbeats(page: Page, live_gateway: Any) -> None:
+def test_a_silent_stream_is_given_up_after_three_heartbeats(page: Page, plain_gateway: Any) -> None:
+    watch(page)
     page.clock.install()
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("#connection")).to_have_text("live")
+    joined(page)
     page.route("**/events?*", lambda route: None)
     with page.expect_request("**/events?*last_event_id=*"):
         page.clock.fast_forward(120_000)
     expect(page.locator("#connection")).to_have_text("connection lost")
 
 
-def test_a_hidden_page_lets_go_of_its_stream(page: Page, live_gateway: Any) -> None:
+def test_a_hidden_page_lets_go_of_its_stream(page: Page, plain_gateway: Any) -> None:
+    watch(page)
     page.clock.install()
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     expect(page.locator("#connection")).to_have_text("live")
+    joined(page)
     look = """hidden => {
         Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
         document.dispatchEvent(new Event("visibilitychange"));
     }"""
     page.evaluate(look, True)
-    page.clock.fast_forward(31_000)
+    page.clock.fast_forward(6000)
     expect(page.locator("#connection")).to_have_text("resting")
     with page.expect_request("**/events?*last_event_id=*"):
         page.evaluate(look, False)
     expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#banner .notice")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
@@ -202,13 +172,13 @@ def test_a_hidden_page_lets_go_of_its_stream(page: Page, live_gateway: Any) -> N
     ],
 )
 def test_the_footer_tells_of_the_disk(
-    page: Page, live_gateway: Any, state: str, left: int | None, shown: str, warning: str
+    page: Page, plain_gateway: Any, state: str, left: int | None, shown: str, warning: str
 ) -> None:
     script(page)
     store = {"bytes": 1_500_000, "free": 9 * 10**9, "time_to_full_s": left, "state": state}
     told = {"devices": [], "store": store | {"written_per_day": 400_000_000}}
     page.route("**/api/devices", lambda r: answer(r, told))
-    page.goto(live_gateway.url)
+    page.goto(plain_gateway.url)
     footer = page.locator("#store")
     expect(footer).to_contain_text(
         re.compile(r"store 1\.5 MB\s+free 9\.0 GB\s+written a day 400\.0 MB")
