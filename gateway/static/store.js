@@ -23,17 +23,20 @@ function showBroker(broker) {
   setText(byId("broker-dropped"), broker.dropped > 0 ? `${count(broker.dropped)} given up` : "");
 }
 
+const filling = (left) => (left === null ? "does not grow" : `full in ${duration(left * 1000)}`);
+
 /** Show `store` and `broker` of /api/devices. */
 export function showStore({ store, broker }) {
   showBroker(broker ?? null);
   const footer = byId("store");
   footer.hidden = store === undefined;
   if (footer.hidden) return;
-  const left = store.time_to_full_s;
+  const { time_to_full_s: left, written_per_day: written } = store;
   setText(byId("store-bytes"), bytes(store.bytes));
   setText(byId("store-free"), bytes(store.free));
-  setText(byId("store-written"), bytes(store.written_per_day));
-  setText(byId("store-left"), left === null ? "does not grow" : `full in ${duration(left * 1000)}`);
+  // Both are not measured yet in the gateway's first minute.
+  setText(byId("store-written"), written > 0 ? bytes(written) : "not known yet");
+  setText(byId("store-left"), written > 0 ? filling(left) : "");
   const shown = byId("store-state");
   shown.hidden = !(store.state in STATES);
   if (!shown.hidden) badge(shown, STATES[store.state]);
