@@ -28,15 +28,18 @@ async def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> Non
 
 
 async def test_relaxed_durability_is_caught(tmp_path: Path) -> None:
-    """The campaign can fail: acknowledgements that rest on no sync are reported as lost."""
+    """The campaign can fail: acknowledgements that rest on no sync are lost, and it says so.
+
+    A hole in the WAL, which no power cut leaves where commits are synced, counts as damage.
+    """
     recording, ledger = await record(tmp_path, 6, seconds=1.2, durability="relaxed")
     report = Report()
     rng = random.Random(6)
     for cut in cuts(recording):
         await survive(cut, ledger, tmp_path / "cut", rng, report)
-        if report.verdict.lost:
+        if report.verdict.found:
             break
-    assert report.verdict.lost > 0
+    assert report.verdict.lost + report.verdict.damaged > 0
 
 
 def test_the_disk_keeps_what_was_synced_and_any_part_of_the_rest(tmp_path: Path) -> None:
