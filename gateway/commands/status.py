@@ -90,7 +90,7 @@ def _outbox(conn: sqlite3.Connection) -> dict[str, Any]:
     depth, size, oldest = conn.execute(
         "SELECT count(*), coalesce(sum(size), 0), min(t) FROM outbox_open"
     ).fetchone()
-    (dead,) = conn.execute("SELECT count(*) FROM outbox WHERE dead = 1").fetchone()
+    (dead,) = conn.execute("SELECT count(*) FROM outbox_refused WHERE dead = 1").fetchone()
     return {"depth": depth, "bytes": size, "oldest": oldest, "dead": dead}
 
 
