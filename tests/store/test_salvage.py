@@ -255,7 +255,8 @@ async def test_a_schema_that_is_no_text(path: Path) -> None:
     await filled(path)
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("PRAGMA writable_schema = ON")
-        conn.execute("UPDATE sqlite_master SET name = CAST(x'a0a1' AS TEXT), sql = 'CREATE x' WHERE name = 'span'")
+        change = "UPDATE sqlite_master SET name = CAST(x'a0a1' AS TEXT), sql = 'CREATE x'"
+        conn.execute(f"{change} WHERE name = 'span'")
     state = await salvaged(path)
     assert state.file
 

@@ -1,5 +1,6 @@
 """The contract on SQLite, and what only SQLite can do wrong."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def test_the_wal_reset_bug_is_told(version: tuple[int, ...], warned: bool) -> No
 
 
 LIMITED = """
-import asyncio, resource, signal, sys
+import asyncio, os, resource, signal, sys
 from pathlib import Path
 from gateway.errors import StoreUnavailable
 from gateway.store.sqlite import SqliteStore

@@ -72,7 +72,8 @@ async def opened(path: Path) -> None:
 
 
 def told(path: Path) -> list[Any]:
-    table = "event" if schema_of(path) < 3 else "events"
+    views = ask(path, "SELECT 1 FROM sqlite_master WHERE name = 'events'")
+    table = "events" if views else "event"
     return [ask(path, sql) for sql in (*UNTOUCHED, EVENTS.format(table))]
 
 
