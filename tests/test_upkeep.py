@@ -29,7 +29,8 @@ async def test_on_a_full_disk_nothing_is_kept_to_be_sent_again(
     store: SqliteStore, tmp_path: Path, full: bool, left: int
 ) -> None:
     settled = time.time_ns() // 10**6 - HOUR
-    await store.commit([put(number) for number in range(1, ROWS + 2)])
+    await store.commit([put(number) for number in range(1, ROWS + 1)])
+    await store.commit([put(ROWS + 1)])
     await store.commit([f.OutboxDone(settled, number) for number in range(1, ROWS + 1)])
     upkeep = Upkeep(
         store=store,

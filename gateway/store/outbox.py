@@ -17,22 +17,26 @@ LONGEST_RUN = 500
 # its last message, whatever of it is open again.
 _NEWEST = "(SELECT max(id) FROM outbox)"
 
-_OPEN = "INSERT OR IGNORE INTO outbox_open (id, t, size, state, backfill) VALUES (?, ?, ?, ?, ?)"
+# The time of a message is that of its block.
+_WHEN = "(SELECT t FROM outbox WHERE outbox.id >= outbox_open.id ORDER BY outbox.id LIMIT 1)"
+
+_OPEN = "INSERT OR IGNORE INTO outbox_open (id, size, state, backfill) VALUES (?, ?, ?, ?)"
 _SUPERSEDE = "DELETE FROM outbox_open WHERE state = ? AND id < ?"
 _DONE = """INSERT INTO outbox_done (first, last, done, bytes)
     SELECT ?1, ?2, ?3, sum(size) FROM outbox_open WHERE id BETWEEN ?1 AND ?2 GROUP BY ?3"""
 _SETTLE = "DELETE FROM outbox_open WHERE id BETWEEN ?1 AND ?2"
-_REFUSE = """INSERT INTO outbox_refused (id, t, size, attempts, code, dead)
-    SELECT id, t, size, 1, ?1, ?2 FROM outbox_open WHERE id = ?3
+_REFUSE = f"""INSERT INTO outbox_refused (id, t, size, attempts, code, dead)
+    SELECT id, {_WHEN}, size, 1, ?1, ?2 FROM outbox_open WHERE id = ?3
     ON CONFLICT (id) DO UPDATE SET
-    (attempts, code, dead) = (attempts + 1, excluded.code, excluded.dead)"""
+    (attempts, code, dead) = (attempts + 1, excluded.code, excluded.dead)"""  # noqa: S608
 _BURY = "DELETE FROM outbox_open WHERE id = ?"
 _FORGET = f"DELETE FROM outbox_done WHERE done BETWEEN ?1 AND ?2 AND last < {_NEWEST}"  # noqa: S608
 _DROPPED = f"FROM outbox_open WHERE id <= ?1 AND id < {_NEWEST}"
 _COUNT = f"""INSERT INTO dropped (day, cause, what, n, t_min, t_max)
-    SELECT t / 86400000, 'outbox_full', 'messages', count(*), min(t), max(t) {_DROPPED} GROUP BY 1
+    SELECT t / 86400000, 'outbox_full', 'messages', count(*), min(t), max(t)
+    FROM (SELECT {_WHEN} AS t {_DROPPED}) GROUP BY 1
     ON CONFLICT (day, cause, what) DO UPDATE SET n = n + excluded.n,
-    t_min = min(t_min, excluded.t_min), t_max = max(t_max, excluded.t_max)"""
+    t_min = min(t_min, excluded.t_min), t_max = max(t_max, excluded.t_max)"""  # noqa: S608
 
 
 def put(conn: sqlite3.Connection, rows: Sequence[f.OutboxPut]) -> None:
@@ -40,7 +44,7 @@ def put(conn: sqlite3.Connection, rows: Sequence[f.OutboxPut]) -> None:
     blocks.put_messages(conn, rows)
     conn.executemany(
         _OPEN,
-        [(row.id, row.t, len(row.payload), state(row), row.backfill) for row in rows],
+        [(row.id, len(row.payload), state(row), row.backfill) for row in rows],
     )
     conn.executemany(_SUPERSEDE, [(state(row), row.id) for row in rows if row.replaces])
 
@@ -84,14 +88,14 @@ def reopen(conn: sqlite3.Connection, rows: Sequence[f.OutboxReopened]) -> None:
 
 def _again(
     conn: sqlite3.Connection, row: f.OutboxReopened
-) -> Iterator[tuple[int, int, int, None, bool]]:
+) -> Iterator[tuple[int, int, None, bool]]:
     dead = {number for (number,) in conn.execute("SELECT id FROM outbox_refused WHERE dead = 1")}
     sql = "SELECT first, last FROM outbox_done WHERE done BETWEEN ? AND ?"
     for first, last in conn.execute(sql, row).fetchall():
         for one in blocks.messages(conn, first - 1, last):
             expired = one.expires is not None and one.expires <= row.until
             if not (one.replaces or expired or one.id in dead):
-                yield one.id, one.t, len(one.payload), None, one.backfill or one.window_ms > 0
+                yield one.id, len(one.payload), None, one.backfill or one.window_ms > 0
 
 
 def drop(conn: sqlite3.Connection, rows: Sequence[f.OutboxDropped]) -> None:

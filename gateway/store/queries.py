@@ -93,7 +93,7 @@ def _block(conn: Reader, number: int) -> tuple[int, dict[int, Sequence[Any]]]:
 
 def outbox_stats(conn: Reader) -> OutboxStats:
     sql = """SELECT count(*), coalesce(sum(size), 0),
-        (SELECT t FROM outbox_open ORDER BY id LIMIT 1),
+        (SELECT t FROM outbox WHERE id >= (SELECT min(id) FROM outbox_open) ORDER BY id LIMIT 1),
         (SELECT count(*) FROM outbox_refused INDEXED BY outbox_dead WHERE dead = 1),
         (SELECT done FROM outbox_done ORDER BY id DESC LIMIT 1) FROM outbox_open"""
     return OutboxStats(*conn.execute(sql).fetchone())

@@ -33,8 +33,7 @@ OUTBOX = (
         body BLOB NOT NULL)""",
     # What is still to be sent. `state`: a hash of the topic whose older messages it replaces.
     """CREATE TABLE outbox_open (
-        id INTEGER PRIMARY KEY, t INTEGER NOT NULL, size INTEGER NOT NULL, state INTEGER,
-        backfill INTEGER NOT NULL)""",
+        id INTEGER PRIMARY KEY, size INTEGER NOT NULL, state INTEGER, backfill INTEGER NOT NULL)""",
     "CREATE INDEX outbox_state ON outbox_open (state, id) WHERE state IS NOT NULL",
     """CREATE TABLE outbox_refused (
         id INTEGER PRIMARY KEY, t INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -92,8 +91,8 @@ def _messages(conn: sqlite3.Connection) -> None:
         backfill, expires, replaces, properties FROM open_2 CROSS JOIN outbox_2 USING (id)"""
     for rows in _batches(stored_put(row) for row in conn.execute(opened)):
         conn.executemany(
-            "INSERT INTO outbox_open (id, t, size, state, backfill) VALUES (?, ?, ?, ?, ?)",
-            [(row.id, row.t, len(row.payload), state(row), row.backfill) for row in rows],
+            "INSERT INTO outbox_open (id, size, state, backfill) VALUES (?, ?, ?, ?)",
+            [(row.id, len(row.payload), state(row), row.backfill) for row in rows],
         )
 
 

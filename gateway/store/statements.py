@@ -64,7 +64,7 @@ ORDER: dict[type, str | Work] = {
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET unit = ?4""",
     f.JournalRow: """INSERT INTO journal (id, received, t_min_ns, t_max_ns, readings, header,
         crc, body, unknown_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-        substr(?6, 1, 1) IN (x'01', x'03'))""",
+        substr(?6, 1, 1) IN (x'01', x'03', x'07'))""",
     f.Loss: """INSERT INTO loss (id, device, epoch, first, last, reason, readings, t)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
     f.Rejection: """INSERT INTO rejected (id, device, epoch, seq, code, reason, t, body)
