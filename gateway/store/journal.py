@@ -2,12 +2,12 @@
 
 header = one flag byte (1: some readings' time is unknown; 2: the rest of the header and the body
 are deflated, RFC 1951, each by itself; 4: they were woven before that) and a CBOR array
-`[timebases, entries, lengths]`: timebases are `[clock, offset, boot]`, an entry is `[stream, seq, last - seq, readings, schema, index of its
-timebase]`, lengths are those of the entries in `body`, which joins their messages as a CBOR
-sequence (RFC 8742). An entry of seven numbers stands for several messages alike, of one size and
-with so many readings each, that follow one another; the seventh is their count. In a woven row the
-second element is not entries but their seven columns, and `body` is woven (`weave`). The CRC-32
-covers header and body as they are stored.
+`[timebases, entries, lengths]`: timebases are `[clock, offset, boot]`, an entry is `[stream, seq,
+last - seq, readings, schema, index of its timebase, count]`, lengths are those of the entries in
+`body`, which joins their messages as a CBOR sequence (RFC 8742). A count above 1 stands for so many
+messages alike, of one size and with so many readings each, that follow one another; older rows
+leave it out where it is 1. In a woven row the second element is not the entries but their seven
+columns, and `body` is woven (`weave`). The CRC-32 covers header and body as they are stored.
 """
 
 import zlib
