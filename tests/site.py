@@ -20,6 +20,7 @@ from gateway.core.readings import NS_PER_MS, NS_PER_S
 from gateway.core.registry import Stream
 from gateway.core.uplink import Arrival
 from gateway.disk import Ballast
+from gateway.store.sql import register
 from gateway.store.sqlite import SqliteStore
 
 CONFIG = """
@@ -135,6 +136,7 @@ class Site:
 
     def ask(self, sql: str, *values: object) -> list[Any]:
         connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        register(connection)
         try:
             return connection.execute(sql, values).fetchall()
         finally:
@@ -165,7 +167,7 @@ class Site:
         missing = right.keys() - made.keys()
         assert [key for key in missing if key[2] + LENGTHS[key[1]] <= over] == []
         assert made
-        ids = [event for (event,) in self.ask("SELECT id FROM event ORDER BY rowid")]
+        ids = [event for (event,) in self.ask("SELECT id FROM events")]
         assert ids == list(range(1, len(ids) + 1))
         assert self.marks == sorted(self.marks)
 

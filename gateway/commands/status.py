@@ -15,6 +15,7 @@ from gateway.commands.reach import NoData, existing_database
 from gateway.config import Config
 from gateway.control import NotRunning, ask
 from gateway.store.connect import open_reader, translated
+from gateway.store.queries import outbox_stats
 
 
 @click.command()
@@ -87,11 +88,8 @@ def _store(conn: sqlite3.Connection, path: Path) -> dict[str, Any]:
 
 
 def _outbox(conn: sqlite3.Connection) -> dict[str, Any]:
-    depth, size, oldest = conn.execute(
-        "SELECT count(*), coalesce(sum(size), 0), min(t) FROM outbox_open"
-    ).fetchone()
-    (dead,) = conn.execute("SELECT count(*) FROM outbox WHERE dead = 1").fetchone()
-    return {"depth": depth, "bytes": size, "oldest": oldest, "dead": dead}
+    stats = outbox_stats(conn)._asdict()
+    return {name: stats[name] for name in ("depth", "bytes", "oldest", "dead")}
 
 
 def _section(name: str, values: dict[str, Any]) -> Table:

@@ -42,6 +42,8 @@ def columns(conn: sqlite3.Connection, table: str) -> list[str]:
     """The names of a table's columns, none if it is not there or cannot be read."""
     try:
         return [row[1] for row in conn.execute(f"PRAGMA table_info({table})")]
+    except UnicodeDecodeError:  # SQLite's message quotes the damage, and Python cannot read it
+        return []
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise

@@ -1,12 +1,13 @@
 """A journal row: the messages of one commit group, and how they become readings again.
 
 header = one flag byte (1: some readings' time is unknown; 2: the rest of the header and the body
-are deflated, RFC 1951, each by itself) and a CBOR array `[timebases, entries, lengths]`: timebases
-are `[clock, offset, boot]`, an entry is `[stream, seq, last - seq, readings, schema, index of its
-timebase]`, lengths are those of the entries in `body`, which joins their messages as a CBOR
-sequence (RFC 8742). An entry of seven numbers stands for several messages alike, of one size and
-with so many readings each, that follow one another; the seventh is their count. The CRC-32 covers
-header and body as they are stored.
+are deflated, RFC 1951, each by itself; 4: they were woven before that) and a CBOR array
+`[timebases, entries, lengths]`: timebases are `[clock, offset, boot]`, an entry is `[stream, seq,
+last - seq, readings, schema, index of its timebase, count]`, lengths are those of the entries in
+`body`, which joins their messages as a CBOR sequence (RFC 8742). A count above 1 stands for so many
+messages alike, of one size and with so many readings each, that follow one another; older rows
+leave it out where it is 1. In a woven row the second element is not the entries but their seven
+columns, and `body` is woven (`weave`). The CRC-32 covers header and body as they are stored.
 """
 
 import zlib
@@ -23,9 +24,11 @@ from gateway.core.messages import BadBody, Data, Senml, parse
 from gateway.core.readings import Batch, Clock, Timebase
 from gateway.core.senml import read_senml
 from gateway.errors import Rejected, StoreCorrupt, WireError
+from gateway.store.weave import unwoven, woven
 
 UNKNOWN_TIME = 1
 DEFLATED = 2
+WOVEN = 4
 SMALL = 4096
 """Rows up to this size are deflated: several then share a page, and most commits write only one."""
 
@@ -54,18 +57,28 @@ def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
     bases: dict[tuple[int, int, bytes], int] = {}
     rows = [_row(entry, _index(bases, entry)) for entry in entries]
     flags = UNKNOWN_TIME if any(e.clock == Clock.UNKNOWN and e.readings for e in entries) else 0
-    content = [[list(base) for base in bases], rows, [len(e.message) for e in entries]]
-    header = cbor2.dumps(content)
+    lengths = [len(e.message) for e in entries]
     body = b"".join([e.message for e in entries])
-    if len(header) + len(body) <= SMALL:
-        flags, header, body = flags | DEFLATED, _deflated(header), _deflated(body)
+    if len(body) > SMALL:
+        header = cbor2.dumps([[list(base) for base in bases], rows, lengths])
+    else:
+        flags |= DEFLATED | WOVEN
+        columns = list(zip(*rows, strict=True))
+        header = _deflated(cbor2.dumps([[list(base) for base in bases], columns, lengths]))
+        body = _deflated(woven(body, _sizes(rows, lengths)))
     header = bytes([flags]) + header
     return header, body, checksum(header, body)
 
 
-def _row(entry: Entry, base: int) -> list[int]:
-    row = [entry.stream, entry.seq, entry.last - entry.seq, entry.readings, entry.schema, base]
-    return row if entry.alike == 1 else [*row, entry.alike]
+def _row(entry: Entry, base: int) -> tuple[int, ...]:
+    more = entry.last - entry.seq
+    row = entry.stream, entry.seq, more, entry.readings, entry.schema, base
+    return (*row, entry.alike)
+
+
+def _sizes(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[int]:
+    """The size of each message."""
+    return [size // row[6] for row, size in zip(rows, lengths, strict=True) for _ in range(row[6])]
 
 
 def _deflated(raw: bytes) -> bytes:
@@ -98,6 +111,9 @@ def split(header: bytes, body: bytes, wanted: Wanted = anything) -> list[Entry]:
     if header[0] & DEFLATED:
         content, body = zlib.decompress(content, -15), zlib.decompress(body, -15)
     bases, rows, lengths = cbor2.loads(content)
+    if header[0] & WOVEN:
+        rows = list(zip(*rows, strict=True))
+        body = unwoven(body, _sizes(rows, lengths))
     ends = list(accumulate(lengths, initial=0))
     return [
         entry
@@ -110,7 +126,7 @@ def split(header: bytes, body: bytes, wanted: Wanted = anything) -> list[Entry]:
 def _entries(row: Sequence[int], base: Sequence[Any], message: bytes) -> Iterable[Entry]:
     stream, seq, more, readings, schema, _, *count = row
     entry = Entry(stream, seq, seq + more, message, readings, base[0], base[1], schema, base[2])
-    return entry._replace(alike=count[0]).apart() if count else (entry,)
+    return entry._replace(alike=count[0]).apart() if count > [1] else (entry,)
 
 
 def decode(entry: Entry, lookup: Lookup) -> Batch:

@@ -7,26 +7,30 @@ import secrets
 import sqlite3
 import string
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.schema_1 import INDEXES, TABLES, VIEWS
 from gateway.store.schema_2 import SECOND
+from gateway.store.schema_3 import THIRD
 
 APPLICATION_ID = 0x53475731  # "SGW1": `file` and people can tell whose database this is
 
 
 class Migration(NamedTuple):
+    """changes: SQL, and what SQL cannot say."""
+
     number: int
     name: str
-    statements: Sequence[str]
+    changes: Sequence[str | Callable[[sqlite3.Connection], None]]
 
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", (*TABLES, *INDEXES, *VIEWS.values())),
     Migration(2, "chunks, summaries by time, and users", SECOND),
+    Migration(3, "events and messages in blocks, summaries appended", THIRD),
 )
 NEWEST = MIGRATIONS[-1].number
 
@@ -68,8 +72,11 @@ def _apply(conn: sqlite3.Connection, step: Migration) -> None:
     conn.execute("BEGIN IMMEDIATE")
     reached("migrate.begun")
     try:
-        for statement in step.statements:
-            conn.execute(statement)
+        for change in step.changes:
+            if isinstance(change, str):
+                conn.execute(change)
+            else:
+                change(conn)
         reached("migrate.changed")
         if step.number == 1:
             _begin(conn)

@@ -1,45 +1,65 @@
-"""The outbox on disk: what is open, what was acknowledged, what comes back and what goes."""
+"""The outbox on disk: what is open, what was acknowledged, what comes back and what goes.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+The messages lie in blocks (table `outbox`) that nothing changes; the small tables beside it say
+what has become of each.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 
 from gateway.core import facts as f
+from gateway.store import blocks
 
 LONGEST_RUN = 500
 
-# The newest row always stays, so that no number is given out again; so does the run that holds it,
-# whatever of it is open again.
+# The newest block always stays, so that no number is given out again; so does the run that holds
+# its last message, whatever of it is open again.
 _NEWEST = "(SELECT max(id) FROM outbox)"
 
-_OPEN = "INSERT INTO outbox_open (id, t, size, state) VALUES (?, ?, ?, ?)"
-_SUPERSEDE = (
-    """DELETE FROM outbox WHERE id IN (SELECT id FROM outbox_open WHERE state = ? AND id < ?)""",
-    "DELETE FROM outbox_open WHERE state = ? AND id < ?",
-)
+# The time of a message is that of its block.
+_WHEN = "(SELECT t FROM outbox WHERE outbox.id >= outbox_open.id ORDER BY outbox.id LIMIT 1)"
+
+_OPEN = "INSERT OR IGNORE INTO outbox_open (id, size, state, backfill) VALUES (?, ?, ?, ?)"
+_SUPERSEDE = "DELETE FROM outbox_open WHERE state = ? AND id < ?"
+_DONE = """INSERT INTO outbox_done (first, last, done, bytes)
+    SELECT ?1, ?2, ?3, sum(size) FROM outbox_open WHERE id BETWEEN ?1 AND ?2 GROUP BY ?3"""
 _SETTLE = "DELETE FROM outbox_open WHERE id BETWEEN ?1 AND ?2"
+_REFUSE = f"""INSERT INTO outbox_refused (id, t, size, attempts, code, dead)
+    SELECT id, {_WHEN}, size, 1, ?1, ?2 FROM outbox_open WHERE id = ?3
+    ON CONFLICT (id) DO UPDATE SET
+    (attempts, code, dead) = (attempts + 1, excluded.code, excluded.dead)"""  # noqa: S608
 _BURY = "DELETE FROM outbox_open WHERE id = ?"
-
-_RUN = """FROM outbox_done CROSS JOIN outbox ON outbox.id BETWEEN first AND last
-    WHERE done BETWEEN ?1 AND ?2 AND dead = 0"""
-FORGET = f"""DELETE FROM outbox WHERE id < {_NEWEST} AND id IN
-    (SELECT outbox.id {_RUN} AND (replaces OR expires <= ?2))
-    AND id NOT IN (SELECT id FROM outbox_open)"""  # noqa: S608 - fixed text
-_REOPEN = (
-    f"""INSERT OR IGNORE INTO outbox_open (id, t, size) SELECT outbox.id, t, size {_RUN}
-    AND NOT replaces AND (expires IS NULL OR expires > ?2)""",
-    f"UPDATE outbox SET backfill = 1 WHERE window_ms > 0 AND id IN (SELECT outbox.id {_RUN})",  # noqa: S608 - fixed text
-    f"DELETE FROM outbox_done WHERE done BETWEEN ?1 AND ?2 AND last < {_NEWEST}",  # noqa: S608 - fixed text
-)
-
+_FORGET = f"DELETE FROM outbox_done WHERE done BETWEEN ?1 AND ?2 AND last < {_NEWEST}"  # noqa: S608
 _DROPPED = f"FROM outbox_open WHERE id <= ?1 AND id < {_NEWEST}"
-COUNT = f"""INSERT INTO dropped (day, cause, what, n, t_min, t_max)
-    SELECT t / 86400000, 'outbox_full', 'messages', count(*), min(t), max(t) {_DROPPED} GROUP BY 1
+_COUNT = f"""INSERT INTO dropped (day, cause, what, n, t_min, t_max)
+    SELECT t / 86400000, 'outbox_full', 'messages', count(*), min(t), max(t)
+    FROM (SELECT {_WHEN} AS t {_DROPPED}) GROUP BY 1
     ON CONFLICT (day, cause, what) DO UPDATE SET n = n + excluded.n,
-    t_min = min(t_min, excluded.t_min), t_max = max(t_max, excluded.t_max)"""
-_DROP = (
-    f"DELETE FROM outbox WHERE id IN (SELECT id {_DROPPED})",  # noqa: S608 - fixed text
-    f"DELETE {_DROPPED}",
-)
+    t_min = min(t_min, excluded.t_min), t_max = max(t_max, excluded.t_max)"""  # noqa: S608
+
+
+def put(conn: sqlite3.Connection, rows: Sequence[f.OutboxPut]) -> None:
+    """Add messages; of a state that one of them replaces, what is older need not be sent."""
+    blocks.put_messages(conn, rows)
+    conn.executemany(
+        _OPEN,
+        [(row.id, len(row.payload), state(row), row.backfill) for row in rows],
+    )
+    conn.executemany(_SUPERSEDE, [(state(row), row.id) for row in rows if row.replaces])
+
+
+def state(row: f.OutboxPut) -> int | None:
+    """Which live state a message tells, as a number; None if it is none: it replaces nothing."""
+    if not row.replaces:
+        return None
+    return int.from_bytes(blake2b(row.topic.encode(), digest_size=8).digest(), signed=True)
+
+
+def settle(conn: sqlite3.Connection, rows: Sequence[f.OutboxDone]) -> None:
+    found = runs(rows)
+    conn.executemany(_DONE, found)
+    conn.executemany(_SETTLE, [(first, last) for first, last, _ in found])
 
 
 def runs(rows: Sequence[f.OutboxDone]) -> list[tuple[int, int, int]]:
@@ -54,36 +74,32 @@ def runs(rows: Sequence[f.OutboxDone]) -> list[tuple[int, int, int]]:
     return found
 
 
-def _opening(rows: Sequence[f.OutboxPut]) -> list[tuple[int, int, int, str | None]]:
-    return [(row.id, row.t, len(row.payload), row.topic if row.replaces else None) for row in rows]
+def refuse(conn: sqlite3.Connection, rows: Sequence[f.OutboxRefused]) -> None:
+    conn.executemany(_REFUSE, rows)
+    conn.executemany(_BURY, [(row.id,) for row in rows if row.dead])
 
 
-def _superseding(rows: Sequence[f.OutboxPut]) -> list[tuple[str, int]]:
-    return [(row.topic, row.id) for row in rows if row.replaces]
+def reopen(conn: sqlite3.Connection, rows: Sequence[f.OutboxReopened]) -> None:
+    """Open what was acknowledged in a span of time, but for live states and what has expired."""
+    for row in rows:
+        conn.executemany(_OPEN, _again(conn, row))
+        conn.execute(_FORGET, row)
 
 
-def _spans(rows: Sequence[f.OutboxDone]) -> list[tuple[int, int]]:
-    return [(first, last) for first, last, _ in runs(rows)]
+def _again(
+    conn: sqlite3.Connection, row: f.OutboxReopened
+) -> Iterator[tuple[int, int, None, bool]]:
+    dead = {number for (number,) in conn.execute("SELECT id FROM outbox_refused WHERE dead = 1")}
+    sql = "SELECT first, last FROM outbox_done WHERE done BETWEEN ? AND ?"
+    for first, last in conn.execute(sql, row).fetchall():
+        for one in blocks.messages(conn, first - 1, last):
+            expired = one.expires is not None and one.expires <= row.until
+            if not (one.replaces or expired or one.id in dead):
+                yield one.id, len(one.payload), None, one.backfill or one.window_ms > 0
 
 
-def _dead(rows: Sequence[f.OutboxRefused]) -> list[tuple[int]]:
-    return [(row.id,) for row in rows if row.dead]
-
-
-def furthest(rows: Sequence[f.OutboxDropped]) -> list[tuple[int]]:
-    """One of a group is enough: the rows of all others are among its own, and counted once."""
-    return [(max(row.until for row in rows),)]
-
-
-def _same(rows: Sequence[Any]) -> Sequence[Any]:
-    return rows
-
-
-AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
-    f.OutboxPut: ((_OPEN, _opening), *((sql, _superseding) for sql in _SUPERSEDE)),
-    f.OutboxDone: ((_SETTLE, _spans),),
-    f.OutboxRefused: ((_BURY, _dead),),
-    f.OutboxReopened: tuple((sql, _same) for sql in _REOPEN),
-    f.OutboxDropped: tuple((sql, furthest) for sql in _DROP),
-}
-"""Statements that follow that of a fact, and what they take of its facts."""
+def drop(conn: sqlite3.Connection, rows: Sequence[f.OutboxDropped]) -> None:
+    """One of a group is enough: the messages of all others are among its own, counted once."""
+    furthest = (max(row.until for row in rows),)
+    conn.execute(_COUNT, furthest)
+    conn.execute(f"DELETE {_DROPPED}", furthest)

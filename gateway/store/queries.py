@@ -5,21 +5,22 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.core.facts import EventLogged, Loss, OutboxPut, Rejection, SummaryMade
 from gateway.core.readings import Kind
+from gateway.store import blocks
 from gateway.store.rows import CommandRow, OutboxStats, SummaryPage, SummaryRow
 
 LAST = 2**63 - 1
 
-_EVENT = "SELECT id, t, kind, device, metric, window, payload FROM event"
-_OUTBOX = """SELECT id, outbox.t, topic, payload, retain, ends, window_ms, backfill, expires,
-    replaces, properties FROM outbox_open CROSS JOIN outbox USING (id)"""
 _LOSS = "SELECT id, device, epoch, first, last, reason, readings, t FROM loss"
 _REJECTED = "SELECT id, device, epoch, seq, code, reason, t, body FROM rejected"
 COMMAND = """SELECT n, device, seq, op, args, flags, expires, state, origin, dedupe, created,
     result, updated FROM command"""
+NEW_SUMMARIES = """FROM summary
+    WHERE id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'newest_row'), 0)"""
+"""Those made since `newest` was brought up to date."""
 SUMMARY = """SELECT series, window, t0, t1, n, mean, min, max, std, p50, p95, first, last,
     changes, rev FROM summary"""
 
@@ -27,19 +28,18 @@ Reader = sqlite3.Connection
 
 
 def events_after(conn: Reader, after: int, limit: int, until: int | None) -> list[EventLogged]:
-    values = (after, LAST if until is None else until, limit)
-    rows = conn.execute(f"{_EVENT} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", values)
-    return [EventLogged(*row) for row in rows]
+    return list(islice(blocks.events(conn, after, LAST if until is None else until), limit))
 
 
 def event_bounds(conn: Reader) -> tuple[int, int]:
-    sql = "SELECT (SELECT min(id) FROM event), (SELECT max(id) FROM event)"
+    sql = "SELECT (SELECT first FROM event ORDER BY id LIMIT 1), (SELECT max(id) FROM event)"
     oldest, newest = conn.execute(sql).fetchone()
     return (oldest or 0, newest or 0)
 
 
 def event_since(conn: Reader, t_ms: int) -> int:
-    """The id of the last event before `t_ms`, found by halving: ids rise with time."""
+    """The id of the last event before `t_ms`: the last block that is older is found by halving,
+    for ids rise with time, and the next one is looked through."""
     low, high = event_bounds(conn)
     sql = "SELECT id, t FROM event WHERE id <= ? ORDER BY id DESC LIMIT 1"
     before = 0
@@ -51,6 +51,10 @@ def event_since(conn: Reader, t_ms: int) -> int:
             low = middle + 1
         else:
             high = found[0] - 1
+    for event in blocks.events(conn, before):
+        if event.t >= t_ms:
+            break
+        before = event.id
     return before
 
 
@@ -66,23 +70,31 @@ def rejections(conn: Reader, device: int, before: int | None, limit: int) -> lis
     return [Rejection(*row) for row in rows]
 
 
-def _put(row: Sequence[object]) -> OutboxPut:
-    put = OutboxPut(*row)  # type: ignore[arg-type]
-    return put._replace(
-        retain=bool(put.retain), backfill=bool(put.backfill), replaces=bool(put.replaces)
-    )
-
-
 def outbox_after(conn: Reader, after: int, limit: int, until: int | None) -> list[OutboxPut]:
     values = (after, LAST if until is None else until, limit)
-    rows = conn.execute(f"{_OUTBOX} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", values)
-    return [_put(row) for row in rows]
+    sql = "SELECT id, backfill FROM outbox_open WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    last = after
+    held: dict[int, Sequence[Any]] = {}
+    found = []
+    for number, backfill in conn.execute(sql, values):
+        if number > last:
+            last, held = _block(conn, number)
+        put = blocks.message(held[number])
+        found.append(put._replace(backfill=put.backfill or bool(backfill)))
+    return found
+
+
+def _block(conn: Reader, number: int) -> tuple[int, dict[int, Sequence[Any]]]:
+    """The last number of the block with a message, and its messages by number."""
+    sql = "SELECT id, crc, body FROM outbox WHERE id >= ? ORDER BY id LIMIT 1"
+    last, crc, body = conn.execute(sql, (number,)).fetchone()
+    return last, {row[0]: row for row in blocks.unpack(crc, body)}
 
 
 def outbox_stats(conn: Reader) -> OutboxStats:
     sql = """SELECT count(*), coalesce(sum(size), 0),
-        (SELECT t FROM outbox_open ORDER BY id LIMIT 1),
-        (SELECT count(*) FROM outbox INDEXED BY outbox_dead WHERE dead = 1),
+        (SELECT t FROM outbox WHERE id >= (SELECT min(id) FROM outbox_open) ORDER BY id LIMIT 1),
+        (SELECT count(*) FROM outbox_refused INDEXED BY outbox_dead WHERE dead = 1),
         (SELECT done FROM outbox_done ORDER BY id DESC LIMIT 1) FROM outbox_open"""
     return OutboxStats(*conn.execute(sql).fetchone())
 
@@ -124,6 +136,10 @@ _Place = tuple[int, int, str]
 _RANGE = f"""{SUMMARY} WHERE window = :window AND (t0, series) > (:t0, :series) AND t0 < :until
     ORDER BY t0, series"""
 
+_NEWEST = f"""{SUMMARY} JOIN (SELECT series, window, max(t0) AS t0 FROM (
+        SELECT series, window, t0 FROM newest UNION ALL SELECT series, window, t0 {NEW_SUMMARIES})
+        GROUP BY series, window) USING (window, t0, series) ORDER BY series, window"""  # noqa: S608
+
 # Goes from one t0 to the next by the primary key and looks up the chosen series at each, so that
 # the summaries of other series are not read.
 _CHOSEN = f"""WITH RECURSIVE step(at) AS (
@@ -144,9 +160,9 @@ def summary(row: Sequence[object], kind: Kind) -> SummaryMade:
 
 
 def newest_summaries(conn: Reader, kinds: Mapping[int, Kind]) -> list[SummaryMade]:
-    """The newest summary of each series and length of window."""
-    sql = f"""{SUMMARY} JOIN newest USING (window, t0, series) ORDER BY series, window"""
-    return [summary(row, kinds[row[0]]) for row in conn.execute(sql)]
+    """The newest summary of each series and length of window: as of the last settlement, and
+    since."""
+    return [summary(row, kinds[row[0]]) for row in conn.execute(_NEWEST)]
 
 
 def windows(conn: Reader) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gateway.core.facts import Dropped
 from gateway.core.readings import NS_PER_MS
 from gateway.crashpoints import reached
+from gateway.store.queries import windows
 from gateway.store.statements import write
 
 DAY_MS = 86_400_000
@@ -17,6 +18,11 @@ CHUNKS_AT_ONCE = 64
 ROWS_AT_ONCE = 1000
 PAGES_AT_ONCE = 2048
 SPARE_PAGES = 4096
+
+_NEWEST = "SELECT max(t0) FROM summary WHERE window = ?"
+# The newest row stays, so that no number is given out again.
+_OLDEST = """SELECT id, t0 FROM summary WHERE window = ? AND t0 < ?
+    AND id < (SELECT max(id) FROM summary) ORDER BY t0, series LIMIT ?"""
 
 
 class Bounds(NamedTuple):
@@ -46,8 +52,8 @@ def retain(conn: sqlite3.Connection, bounds: Bounds, now_ms: int | None) -> int:
 
 def _newest(conn: sqlite3.Connection) -> int:
     """When the newest window that has a summary began; those of its last day always stay."""
-    (t0,) = conn.execute("SELECT coalesce(max(t0), 0) FROM newest").fetchone()
-    return int(t0)
+    found = [conn.execute(_NEWEST, (name,)).fetchone()[0] for name in windows(conn)]
+    return max(found, default=0)
 
 
 def _by_age(conn: sqlite3.Connection, bounds: Bounds, now_ms: int) -> Iterator[int]:
@@ -81,19 +87,13 @@ def _chunks(conn: sqlite3.Connection, cause: str, today: int, *, before: int | N
 
 def _summaries(conn: sqlite3.Connection, cause: str, today: int, *, before: int) -> int:
     """The oldest summaries of one window's length."""
-    (name,) = conn.execute("SELECT min(window) FROM summary").fetchone()
-    while name is not None:
-        sql = """SELECT t0, series FROM summary WHERE window = ? AND t0 < ?
-            ORDER BY t0, series LIMIT ?"""
-        rows = conn.execute(sql, (name, before, ROWS_AT_ONCE)).fetchall()
+    for name in windows(conn):
+        rows = conn.execute(_OLDEST, (name, before, ROWS_AT_ONCE)).fetchall()
         if rows:
-            sql = "DELETE FROM summary WHERE window = ? AND t0 = ? AND series = ?"
-            conn.executemany(sql, [(name, *row) for row in rows])
-            span = rows[0][0], rows[-1][0]
+            conn.executemany("DELETE FROM summary WHERE id = ?", [row[:1] for row in rows])
+            span = rows[0][1], rows[-1][1]
             write(conn, [Dropped(today, cause, "summaries", len(rows), *span)])
             return len(rows)
-        sql = "SELECT min(window) FROM summary WHERE window > ?"
-        (name,) = conn.execute(sql, (name,)).fetchone()
     return 0
 
 

@@ -22,9 +22,11 @@ from gateway.core.entry import Entry
 from gateway.core.readings import NS_PER_MS, Batch, Clock
 from gateway.crashpoints import reached
 from gateway.errors import StoreCorrupt
+from gateway.store import blocks
 from gateway.store.catalogue import Catalogue
 from gateway.store.damaged import Hole, Row, both_ends, columns, walk
 from gateway.store.journal import UNKNOWN_TIME, decode, pack, unpack
+from gateway.store.schema_3 import stored_put
 from gateway.store.statements import write
 from gateway.store.takeover import insert, select, shared
 
@@ -164,12 +166,14 @@ class Salvage:
 
     def summaries(self, state: State) -> Iterator[Piece]:
         """Summaries that were not made again meanwhile."""
-        names = list(f.SummaryMade._fields)
         if not columns(self.source, "summary"):
             return
-        found = both_ends(self.source, "summary", "window, t0, series", names)
+        names = list(f.SummaryMade._fields)
         piece = Piece(state)
-        for row in found:
+        for row in self._summary_rows(names):
+            if isinstance(row, Hole):
+                piece.state = piece.state.tell("summary", 0, 1)
+                continue
             made = f.SummaryMade(*row)
             if not self._summarised(made):
                 piece.facts.append(made)
@@ -178,6 +182,14 @@ class Salvage:
                 yield piece
                 piece = Piece(piece.state)
         yield piece
+
+    def _summary_rows(self, names: list[str]) -> Iterator[Row | Hole]:
+        """Before the third schema they had no numbers."""
+        if "id" not in columns(self.source, "summary"):
+            yield from both_ends(self.source, "summary", "window, t0, series", names)
+            return
+        for row in walk(self.source, select("summary", ["id", *names])):
+            yield row if isinstance(row, Hole) else row[1:]
 
     def _summarised(self, made: f.SummaryMade) -> bool:
         sql = "SELECT 1 FROM summary WHERE window = ? AND t0 = ? AND series = ?"
@@ -189,33 +201,54 @@ class Salvage:
 
         Live states are left out: they are sent anew anyhow.
         """
-        names = shared(self.known, self.source, "outbox")
+        names, read = self._outbox_form()
         if not names:
             return
-        settled = {n for first, last in self._settled() for n in range(first, last + 1)}
+        gone = self._settled() | self._dead()
         piece = Piece(state)
         for row in walk(self.source, select("outbox", names), state.at):
-            if isinstance(row, Hole):
+            try:
+                messages = [] if isinstance(row, Hole) else read(row)
+            except (StoreCorrupt, ValueError, TypeError):
+                messages = None
+            if isinstance(row, Hole) or messages is None:
                 piece.state = piece.state.tell("outbox", 0, 1)
                 continue
-            values = dict(zip(names, row, strict=True))
-            if not (values["dead"] or values["replaces"] or row[0] in settled):
-                piece.facts.append(f.OutboxPut(*(values[name] for name in f.OutboxPut._fields)))
-                piece.state = piece.state.tell("outbox", 1, 0)
-            piece.state = replace(piece.state, at=row[0] + 1)
-            if len(piece.facts) == PIECE_ROWS:
+            put = [one for one in messages if not (one.replaces or one.id in gone)]
+            piece.facts += put
+            piece.state = replace(piece.state.tell("outbox", len(put), 0), at=row[0] + 1)
+            if len(piece.facts) >= PIECE_ROWS:
                 yield piece
                 piece = Piece(piece.state)
         yield piece
 
-    def _settled(self) -> list[Row]:
-        """First and last numbers of what was acknowledged."""
+    def _outbox_form(self) -> tuple[list[str], Callable[[Row], list[f.OutboxPut]]]:
+        """The columns to read, and how they are read: before the third schema a row was one."""
+        names = columns(self.source, "outbox")
+        if "body" in names:
+            return ["id", "crc", "body"], lambda row: [
+                blocks.message(one) for one in blocks.unpack(*row[1:])
+            ]
+        fields = list(f.OutboxPut._fields)
+        return fields if names else [], lambda row: [stored_put(row)]
+
+    def _settled(self) -> set[int]:
+        """The numbers of what was acknowledged."""
         if "done" in columns(self.source, "outbox"):
-            sql = "SELECT id, id FROM outbox WHERE id >= ? AND done IS NOT NULL ORDER BY id"
-            return [row for row in walk(self.source, sql) if not isinstance(row, Hole)]
+            sql = "SELECT id FROM outbox WHERE id >= ? AND done IS NOT NULL ORDER BY id"
+            return self._numbers(sql)
         if not columns(self.source, "outbox_done"):
-            return []
-        return list(both_ends(self.source, "outbox_done", "id", ["first", "last"]))
+            return set()
+        runs = both_ends(self.source, "outbox_done", "id", ["first", "last"])
+        return {number for first, last in runs for number in range(first, last + 1)}
+
+    def _dead(self) -> set[int]:
+        """The numbers of what was given up."""
+        table = "outbox_refused" if columns(self.source, "outbox_refused") else "outbox"
+        return self._numbers(f"SELECT id FROM {table} WHERE id >= ? AND dead = 1 ORDER BY id")  # noqa: S608
+
+    def _numbers(self, sql: str) -> set[int]:
+        return {row[0] for row in walk(self.source, sql) if not isinstance(row, Hole)}
 
     # -- readings ---------------------------------------------------------------------------
 

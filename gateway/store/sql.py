@@ -1,5 +1,6 @@
-"""The SQL functions behind the view `readings`, for sqlite-utils, Datasette and anybody else.
+"""The SQL functions behind the views `readings`, `events` and `messages`.
 
+They are for sqlite-utils, Datasette and anybody else.
 Both tools load this module by its entry points and call `prepare_connection` for each connection.
 """
 
@@ -12,20 +13,22 @@ import pluggy
 
 from gateway.core.chunks import Run
 from gateway.core.readings import Clock, SeriesKey
+from gateway.store.blocks import unpack as unpack_block
 from gateway.store.catalogue import Catalogue
 from gateway.store.journal import decode, unpack
 from gateway.store.reading import checked, placed, run_of
 
-JOURNAL, CHUNK = "gateway_readings", "gateway_chunk_readings"
+JOURNAL, CHUNK, ROWS = "gateway_readings", "gateway_chunk_readings", "gateway_rows"
 
 
 def register(conn: sqlite3.Connection) -> None:
-    """Teach a connection to a store's file the functions that its view `readings` needs.
+    """Teach a connection to a store's file the functions that its views need.
 
     `gateway_readings(header, body, crc)` gives the readings of a journal row,
     `gateway_chunk_readings(series, crc, body)` those of a chunk, as a JSON array of
     `[device, metric, unit, t_ns, value, clock, raw_ns, boot]`; t_ns is null while the time is
-    unknown. Names are looked up through the same connection, so it sees one state.
+    unknown. `gateway_rows(crc, body)` gives the rows of a block of the event log or the outbox as
+    a JSON array of arrays. Names are looked up through the same connection, so it sees one state.
     """
     catalogue = Catalogue(conn)
 
@@ -44,6 +47,10 @@ def register(conn: sqlite3.Connection) -> None:
         runs = (placed(conn, series, run) for run in checked(crc, body))
         return json.dumps([row for run in runs for row in _rows(key, run)], separators=(",", ":"))
 
+    def rows(crc: int, body: bytes) -> str:
+        return json.dumps(unpack_block(crc, body), separators=(",", ":"))
+
+    conn.create_function(ROWS, 2, rows)
     conn.create_function(JOURNAL, 3, journal)
     conn.create_function(CHUNK, 3, chunk)
 

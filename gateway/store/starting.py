@@ -36,6 +36,8 @@ _STEPS = 10_000
 _SUMS = {
     "journal": "SELECT id, header, body, crc FROM journal",
     "chunk": "SELECT id, body, x'', crc FROM chunk",
+    "event": "SELECT id, body, x'', crc FROM event",
+    "outbox": "SELECT id, body, x'', crc FROM outbox",
 }
 
 
@@ -94,6 +96,8 @@ def _damage(path: Path, durability: Durability) -> str | None:
         _roll_back(path)
         with closing(open_reader(path)) as conn:
             return _unsound(conn, path, durability)
+    except UnicodeDecodeError:  # SQLite's message quotes the damage, and Python cannot read it
+        return "the schema cannot be read"
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
@@ -139,7 +143,7 @@ def full_check(conn: sqlite3.Connection, enough: Callable[[], bool]) -> tuple[st
     if problem is not None or not whole:
         return problem, whole
     for table, sql in _SUMS.items():
-        for number, data, more, crc in conn.execute(sql) if columns(conn, table) else ():
+        for number, data, more, crc in conn.execute(sql) if "body" in columns(conn, table) else ():
             if zlib.crc32(more, zlib.crc32(data)) != crc:
                 return f"the checksum of {table} row {number} does not match", True
             if enough():

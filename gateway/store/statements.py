@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gateway.core import facts as f
-from gateway.store import outbox
+from gateway.store import blocks, outbox
+from gateway.store.queries import NEW_SUMMARIES
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -27,7 +28,25 @@ REGISTRY: dict[type, str] = {
 }
 """Kinds that undo one another: these run one by one, as the list has them, before all others."""
 
-ORDER: dict[type, str] = {
+Work = Callable[[sqlite3.Connection, Any], None]
+
+_LEARN = "UPDATE series SET last_t_ns = ?, last_value = ?, last_clock = ? WHERE id = ?"
+
+
+def _learn(conn: sqlite3.Connection, rows: Sequence[f.SeriesLatest]) -> None:
+    """SQLite has no unsigned 64-bit integers: greater ones are kept as floats."""
+    conn.executemany(
+        _LEARN,
+        (
+            row._replace(last_value=float(row.last_value))
+            if isinstance(row.last_value, int) and row.last_value not in _INT64
+            else row
+            for row in rows
+        ),
+    )
+
+
+ORDER: dict[type, str | Work] = {
     f.DevicePresence: """UPDATE device SET state = ?, since = ?, until = ?, last_seen = ?
         WHERE id = ?""",
     f.DeviceConfig: "UPDATE device SET config_version = ?, config = ? WHERE id = ?",
@@ -45,7 +64,7 @@ ORDER: dict[type, str] = {
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET unit = ?4""",
     f.JournalRow: """INSERT INTO journal (id, received, t_min_ns, t_max_ns, readings, header,
         crc, body, unknown_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-        substr(?6, 1, 1) IN (x'01', x'03'))""",
+        substr(?6, 1, 1) IN (x'01', x'03', x'07'))""",
     f.Loss: """INSERT INTO loss (id, device, epoch, first, last, reason, readings, t)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
     f.Rejection: """INSERT INTO rejected (id, device, epoch, seq, code, reason, t, body)
@@ -55,8 +74,7 @@ ORDER: dict[type, str] = {
         n = n + excluded.n,
         t_min = min(coalesce(t_min, excluded.t_min), coalesce(excluded.t_min, t_min)),
         t_max = max(coalesce(t_max, excluded.t_max), coalesce(excluded.t_max, t_max))""",
-    f.SeriesLatest: """UPDATE series SET last_t_ns = ?, last_value = ?, last_clock = ?
-        WHERE id = ?""",
+    f.SeriesLatest: _learn,
     f.RevisionDone: "DELETE FROM revision_due WHERE window = ? AND t0 = ? AND series = ?",
     f.RevisionDue: """INSERT INTO revision_due (window, t0, series) VALUES (?, ?, ?)
         ON CONFLICT DO NOTHING""",
@@ -66,17 +84,12 @@ ORDER: dict[type, str] = {
         first, last, changes, rev) = (excluded.t1, excluded.n, excluded.mean, excluded.min,
         excluded.max, excluded.std, excluded.p50, excluded.p95, excluded.first, excluded.last,
         excluded.changes, excluded.rev)""",
-    f.EventLogged: """INSERT INTO event (id, t, kind, device, metric, window, payload)
-        VALUES (?, ?, ?, ?, ?, ?, ?)""",
-    f.OutboxPut: """INSERT INTO outbox (id, t, topic, payload, retain, ends, window_ms, backfill,
-        expires, replaces, properties, size)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, length(?4))""",
-    f.OutboxDone: """INSERT INTO outbox_done (first, last, done, bytes)
-        SELECT ?1, ?2, ?3, sum(size) FROM outbox_open WHERE id BETWEEN ?1 AND ?2 GROUP BY ?3""",
-    f.OutboxRefused: """UPDATE outbox SET attempts = attempts + 1, code = ?, dead = ?
-        WHERE id = ?""",
-    f.OutboxReopened: outbox.FORGET,
-    f.OutboxDropped: outbox.COUNT,
+    f.EventLogged: blocks.put_events,
+    f.OutboxPut: outbox.put,
+    f.OutboxDone: outbox.settle,
+    f.OutboxRefused: outbox.refuse,
+    f.OutboxReopened: outbox.reopen,
+    f.OutboxDropped: outbox.drop,
     f.CommandPut: """INSERT INTO command (n, device, seq, op, args, flags, expires, state, origin,
         dedupe, created, updated)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)""",
@@ -90,8 +103,14 @@ ORDER: dict[type, str] = {
         ON CONFLICT (key) DO UPDATE SET value = ?2""",
 }
 
-_NEWEST = """INSERT INTO newest (series, window, t0) VALUES (?, ?, ?)
-    ON CONFLICT (series, window) DO UPDATE SET t0 = excluded.t0 WHERE excluded.t0 > t0"""
+# What was summarised since the last settlement, so that a start need not look for it.
+_NEWEST = (
+    f"""INSERT INTO newest (series, window, t0)
+    SELECT series, window, max(t0) {NEW_SUMMARIES} GROUP BY series, window
+    ON CONFLICT (series, window) DO UPDATE SET t0 = excluded.t0 WHERE excluded.t0 > t0""",
+    """INSERT INTO meta SELECT 'newest_row', max(id) FROM summary HAVING max(id) IS NOT NULL
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value""",
+)
 
 # Sums up every block of 256 journal numbers that is complete and has no row in `span` yet.
 _SPANS = """INSERT INTO span (block, t_min_ns, t_max_ns, unknown_time)
@@ -99,6 +118,9 @@ _SPANS = """INSERT INTO span (block, t_min_ns, t_max_ns, unknown_time)
     WHERE id >= (SELECT coalesce(max(block) + 1, 0) FROM span) << 8
         AND id < (SELECT max(id) FROM journal) >> 8 << 8
     GROUP BY id >> 8"""
+
+_AFTER: dict[type, Sequence[str]] = {f.JournalRow: (_SPANS,), f.SeriesLatest: _NEWEST}
+"""What follows from facts of a kind."""
 
 
 def write(conn: sqlite3.Connection, facts: Iterable[f.Fact]) -> None:
@@ -110,43 +132,14 @@ def write(conn: sqlite3.Connection, facts: Iterable[f.Fact]) -> None:
             conn.execute(REGISTRY[kind], fact)
         else:
             kinds[kind].append(fact)
-    for kind, sql in ORDER.items():
+    for kind, work in ORDER.items():
         if kind in kinds:
             rows = kinds.pop(kind)
-            prepare = _PREPARED.get(kind)
-            conn.executemany(sql, prepare(rows) if prepare else rows)
-            for statement, derive in _AFTER.get(kind, ()):
-                conn.executemany(statement, derive(rows))
+            if isinstance(work, str):
+                conn.executemany(work, rows)
+            else:
+                work(conn, rows)
+            for statement in _AFTER.get(kind, ()):
+                conn.execute(statement)
     if kinds:
         raise TypeError(f"not facts: {', '.join(kind.__name__ for kind in kinds)}")
-
-
-def _within_int64(rows: Sequence[f.SeriesLatest]) -> list[f.SeriesLatest]:
-    """SQLite has no unsigned 64-bit integers: greater ones are kept as floats."""
-    return [
-        row._replace(last_value=float(row.last_value))
-        if isinstance(row.last_value, int) and row.last_value not in _INT64
-        else row
-        for row in rows
-    ]
-
-
-def _places(rows: Sequence[f.SummaryMade]) -> list[tuple[int, str, int]]:
-    newest = {(row.series, row.window): row.t0 for row in sorted(rows, key=lambda row: row.t0)}
-    return [(*key, t0) for key, t0 in newest.items()]
-
-
-def _once(_: Sequence[Any]) -> list[tuple[()]]:
-    return [()]
-
-
-_PREPARED: dict[type, Callable[[Any], Sequence[Any]]] = {
-    f.SeriesLatest: _within_int64,
-    f.OutboxDone: outbox.runs,
-    f.OutboxDropped: outbox.furthest,
-}
-_AFTER: dict[type, Sequence[tuple[str, Callable[[Any], Sequence[Any]]]]] = {
-    f.JournalRow: ((_SPANS, _once),),
-    f.SummaryMade: ((_NEWEST, _places),),
-    **outbox.AFTER,
-}

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from tests.faults.blocks import newest_summary
 from tests.faults.checker import Verdict, check
 from tests.faults.ledger import Ledger, Listener
 from tests.faults.load import Device, listen
@@ -181,8 +182,7 @@ class Scene:
         try:
             (due,) = conn.execute("SELECT count(*) FROM revision_due").fetchone()
             mark = conn.execute("SELECT value FROM meta WHERE key = 'watermark_ns'").fetchone()
-            sql = "SELECT coalesce(max(id), 0) FROM event WHERE kind = 'summary'"
-            (newest,) = conn.execute(sql).fetchone()
+            newest = newest_summary(conn)
             waiting = "SELECT count(*) FROM outbox_open"
             (upstream,) = conn.execute(waiting).fetchone()
         finally:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults import decoding
+from tests.faults.blocks import unfold
 from tests.faults.ledger import BAD, EVENT, GAP, Ledger, Listener, Reading, Stream
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -127,6 +128,8 @@ class Check:
     def _learn(self) -> None:
         tables = {name for (name,) in self.ask("SELECT name FROM sqlite_master")}
         self.tables = tables
+        if "event" in tables:
+            unfold(self.conn)
         self.meta = dict(self.ask("SELECT key, value FROM meta"))
         self.devices = dict(self.ask("SELECT id, name FROM device"))
         self.streams = {
@@ -293,7 +296,7 @@ class Check:
                 self.verdict.breach("invented", f"{stream.device} {seq} was rejected wrongly")
 
     def _check_alerts(self, stream: Stream, until: int) -> None:
-        sql = """SELECT json_extract(payload, '$.detail') FROM event
+        sql = """SELECT json_extract(payload, '$.detail') FROM told
             WHERE kind = 'alert' AND device = ?"""
         alerts = self._counted(sql, stream.device)
         complete = self._log_bounds()[0] <= 1
@@ -420,7 +423,7 @@ class Check:
     def _log_bounds(self) -> tuple[int, int]:
         """The oldest and the newest number; after damage the log begins anew, at a high one."""
         begin = json.loads(self.meta.get("floors", "{}")).get("event", 0)
-        sql = "SELECT coalesce(min(id), ?1), coalesce(max(id), ?1) FROM event"
+        sql = "SELECT coalesce(min(id), ?1), coalesce(max(id), ?1) FROM told"
         oldest, newest = self.ask(sql, begin)[0]
         return oldest, newest
 
@@ -428,9 +431,9 @@ class Check:
         """Each revision is logged once, and every summary as it stands is in the log."""
         oldest, newest = self._log_bounds()
         revisions: dict[tuple[Any, ...], dict[str, Any]] = {}
-        sql = "SELECT id, payload FROM event WHERE kind = 'summary' ORDER BY id"
-        self.verdict.events += len(self.ask("SELECT 1 FROM event"))
-        held = len(self.ask("SELECT 1 FROM event WHERE id >= 1"))
+        sql = "SELECT id, payload FROM told WHERE kind = 'summary' ORDER BY id"
+        self.verdict.events += len(self.ask("SELECT 1 FROM told"))
+        held = len(self.ask("SELECT 1 FROM told WHERE id >= 1"))
         if held and newest - oldest + 1 != held:
             self.verdict.breach("wrong_events", f"{held} events from {oldest} to {newest}")
         for number, payload in self.ask(sql):
@@ -455,7 +458,7 @@ class Check:
 
     def _check_outbox(self) -> None:
         """The outbox holds the summaries of the log, each once."""
-        sql = "SELECT cast(payload AS text) FROM outbox WHERE window_ms > 0 ORDER BY id"
+        sql = "SELECT payload FROM sent WHERE window_ms > 0 ORDER BY id"
         held = Counter(_canonical(payload) for (payload,) in self.ask(sql))
         for payload, n in held.items():
             if n > 1:
@@ -472,7 +475,7 @@ class Check:
 
     def _outbox_is_whole(self) -> bool:
         """Nothing was pruned yet: the first row of all is a summary's or before all of them."""
-        return self.ask("SELECT count(*) FROM event WHERE kind = 'summary'")[0][0] < 20_000
+        return self.ask("SELECT count(*) FROM told WHERE kind = 'summary'")[0][0] < 20_000
 
     def _check_listener(self, listener: Listener) -> None:
         """It received the log from where it began, in order, none missing, none twice."""
@@ -485,7 +488,7 @@ class Check:
         if any(two <= one for one, two in pairwise(ids)):
             self.verdict.breach("wrong_events", "a subscriber received an event again")
         until = max(ids, default=listener.start)
-        sql = "SELECT id, kind, window, payload FROM event WHERE id > ? AND id <= ? ORDER BY id"
+        sql = "SELECT id, kind, window, payload FROM told WHERE id > ? AND id <= ? ORDER BY id"
         wanted = {
             number: (kind, payload)
             for number, kind, window, payload in self.ask(sql, listener.start, until)

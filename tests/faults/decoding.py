@@ -65,23 +65,37 @@ def entries(header: bytes, body: bytes, crc: int) -> list[Entry]:
     if header[0] & 2:
         content, body = zlib.decompress(content, -15), zlib.decompress(body, -15)
     bases, rows, lengths = cbor2.loads(content)
+    rows = list(zip(*rows, strict=True)) if header[0] & 4 else rows
+    counts = [row[6] if len(row) > 6 else 1 for row in rows]
+    if header[0] & 4:
+        sizes = [size // n for size, n in zip(lengths, counts, strict=True) for _ in range(n)]
+        body = unwoven(body, sizes)
     ends = list(accumulate(lengths, initial=0))
     if ends[-1] != len(body):
         raise Damaged("the lengths in a journal header do not add up to its body")
     found = []
-    for i, (stream, seq, more, readings, schema, base, *alike) in enumerate(rows):
-        timebase = bases[base]
+    for i, (stream, seq, more, readings, schema, base, *_) in enumerate(rows):
         content = body[ends[i] : ends[i + 1]]
-        if not alike:
-            found.append(
-                Entry(stream, seq, seq + more, readings, schema, *timebase, cbor2.loads(content))
-            )
-            continue
-        size = len(content) // alike[0]
-        for n in range(alike[0]):
+        size, each = len(content) // counts[i], (more + 1) // counts[i]
+        for n in range(counts[i]):
             message = cbor2.loads(content[n * size : (n + 1) * size])
-            found.append(Entry(stream, seq + n, seq + n, readings, schema, *timebase, message))
+            first = seq + n * each
+            found.append(
+                Entry(stream, first, first + each - 1, readings, schema, *bases[base], message)
+            )
     return found
+
+
+def unwoven(body: bytes, sizes: list[int]) -> bytes:
+    """Messages that were written byte by byte together with those of their size."""
+    messages: dict[int, bytes] = {}
+    at = 0
+    for size in dict.fromkeys(sizes):
+        numbers = [n for n, each in enumerate(sizes) if each == size]
+        end = at + len(numbers) * size
+        messages |= {n: body[at + k : end : len(numbers)] for k, n in enumerate(numbers)}
+        at = end
+    return b"".join(messages[n] for n in range(len(sizes)))
 
 
 def runs(entry: Entry, schema: Schema | None) -> Iterator[Run]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gateway.store.sql import register
 from tests.processes import PATIENCE_S, GatewayProcess
 from tests.wire_client import WireClient, new_epoch
 
@@ -31,6 +32,7 @@ def gateway_command(gateway: GatewayProcess, *words: str) -> "subprocess.Complet
 
 def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        register(conn)
         return conn.execute(sql).fetchall()
 
 
@@ -71,7 +73,7 @@ class Site:
 
     def salvaged(self) -> dict[str, Any]:
         """Wait for the alert that says how the salvage ended."""
-        sql = """SELECT payload FROM event WHERE kind = 'alert' AND payload LIKE '%"salvaged"%'"""
+        sql = """SELECT payload FROM events WHERE kind = 'alert' AND payload LIKE '%"salvaged"%'"""
         return json.loads(self.wait("no alert", lambda: ask(self.database, sql))[0][0])
 
     def gap_reason(self, cursor: str) -> str:

@@ -12,6 +12,7 @@ import cbor2
 import numpy as np
 import pytest
 
+from gateway.store.sql import register
 from tests.faults.devices import FAST, HEAVY, MARK, begin, healthy, metric, now_ms, reading, until
 from tests.processes import GatewayProcess
 from tests.wire_client import WireClient, new_epoch
@@ -105,7 +106,8 @@ async def test_a_backlog_of_days_beside_live_devices(tmp_path: Path) -> None:
 def check_summaries(gateway: GatewayProcess, rows: list[dict[str, Any]]) -> None:
     """Every window that is over has a summary, and the newest of it is what the readings say."""
     database = sqlite3.connect(f"file:{gateway.folder}/data/gateway.db?mode=ro", uri=True)
-    told = database.execute("select payload from event where kind = 'summary' order by id")
+    register(database)
+    told = database.execute("select payload from events where kind = 'summary' order by id")
     newest = {(e["dev"], e["w"], e["t0"]): e for e in (json.loads(text) for (text,) in told)}
     (watermark,) = database.execute("select value from meta where key='watermark_ns'").fetchone()
     database.close()

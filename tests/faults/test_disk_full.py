@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway.store.sql import register
 from tests.faults.pusher import Pusher, check_stored, until
 from tests.mounts import small_disk
 from tests.processes import GatewayProcess
@@ -73,7 +74,8 @@ def status(gateway: GatewayProcess) -> dict[str, Any]:
 
 def alerts(gateway: GatewayProcess) -> list[tuple[str, str, str]]:
     conn = sqlite3.connect(f"file:{gateway.folder}/data/gateway.db?mode=ro", uri=True)
-    sql = "select payload from event where kind = 'alert' order by id"
+    register(conn)
+    sql = "select payload from events where kind = 'alert' order by id"
     found = [json.loads(payload) for (payload,) in conn.execute(sql)]
     conn.close()
     return [(alert["source"], alert["name"], alert["state"]) for alert in found]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.crashpoints import STEPS, VARIABLE
+from tests.faults.blocks import put
 from tests.faults.campaign import CONFIG, Report, Scene
 from tests.processes import PATIENCE_S
 
@@ -44,8 +45,9 @@ def age_events(database: Path) -> None:
     with conn:
         (newest,) = conn.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()
         t = int(time.time() * 1000) - 2 * 86_400_000
-        rows = ((newest + n, t, '{"v":1}') for n in range(1, OLD_EVENTS + 1))
-        conn.executemany("INSERT INTO event VALUES (?, ?, 'alert', 'old', NULL, NULL, ?)", rows)
+        for n in range(newest + 1, newest + OLD_EVENTS, 100):
+            rows = [[m, t, "alert", "old", None, None, '{"v":1}'] for m in range(n, n + 100)]
+            put(conn, "event", rows)
     conn.close()
 
 

@@ -234,7 +234,7 @@ class StoreContract:
     async def test_a_commit_is_all_or_nothing(self, store: Store) -> None:
         await store.commit([event(1)])
         with pytest.raises(Exception, match="UNIQUE"):
-            await store.commit([*world(), event(2), event(1)])
+            await store.commit([*world(), event(2), *world()])
         assert await store.event_bounds() == (1, 1)
         await store.commit([*world(), event(2)])
         assert await store.event_bounds() == (1, 2)
@@ -444,8 +444,10 @@ class StoreContract:
     async def test_the_event_log_keeps_its_newest_rows(self, store: Store, reopened: Any) -> None:
         await store.commit([event(i, NOW) for i in range(1, 21_001)])
         assert await pruned(store, NOW + 23 * HOUR) == 0
-        assert await pruned(store, NOW + 25 * HOUR) == 1000
-        assert await store.event_bounds() == (1001, 21_000)
+        assert await pruned(store, NOW + 25 * HOUR) > 0
+        oldest, newest = await store.event_bounds()
+        assert 1001 - 128 <= oldest <= 1001
+        assert newest == 21_000
         assert (await reopened()).highest["event"] == 21_000
 
     async def test_the_outbox_keeps_what_waits_and_what_may_be_replayed(
@@ -462,7 +464,9 @@ class StoreContract:
     async def test_the_outbox_keeps_at_most_64_mib(self, store: Store) -> None:
         await store.commit([put(i, payload=bytes(2**23)) for i in range(1, 11)])
         await store.commit([f.OutboxDone(NOW + i, i) for i in range(1, 11)])
-        assert await pruned(store, NOW, replay_ms=HOUR) == 2
+        assert await pruned(store, NOW, replay_ms=HOUR) > 0
+        await store.commit([f.OutboxReopened(NOW, NOW + HOUR)])
+        assert [row.id for row in await store.outbox_after(0, 100)] == [*range(3, 11)]
 
 
 def _only(one: Any, *, at: int) -> dict[str, Any]:

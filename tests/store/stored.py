@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.store.export import pieces, to_jsonl
+from gateway.store.sql import register
 
 FOLDER = Path(__file__).parent / "databases"
 NAMES = sorted(path.name.removesuffix(".db.xz") for path in FOLDER.glob("*.db.xz"))
@@ -29,6 +30,7 @@ def unpacked(name: str, folder: Path) -> Path:
 
 def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as conn:
+        register(conn)
         return conn.execute(sql).fetchall()
 
 

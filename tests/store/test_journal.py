@@ -12,6 +12,7 @@ from gateway.core.messages import Data, parse
 from gateway.core.readings import Clock, Timebase
 from gateway.errors import StoreCorrupt
 from gateway.store.journal import UNKNOWN_TIME, decode, pack, unpack
+from gateway.store.weave import unwoven, woven
 from tests.store.samples import BOOT, LAYOUT, NOW, entry, gap_entry, senml_entry
 
 SEQ = st.integers(1, 2**53 - 1)
@@ -44,6 +45,19 @@ def test_messages_alike_are_one_entry_and_come_back_one_by_one(
     apart = [Entry(7, 100 + n, 100 + n, messages[n], 3, 0, 5, 2, b"") for n in range(count)]
     assert unpack(*pack([alike, *others])) == [*apart, *others]
     assert len(pack([alike])[0]) < len(pack(apart)[0]) + 9
+
+
+@given(st.lists(st.binary(max_size=9), max_size=40))
+def test_what_is_woven_is_unwoven(messages: list[bytes]) -> None:
+    sizes = [len(message) for message in messages]
+    body = b"".join(messages)
+    assert unwoven(woven(body, sizes), sizes) == body
+
+
+def test_messages_of_one_size_stand_byte_by_byte_in_the_order_of_the_first() -> None:
+    body, sizes = b"abcXYabZdefW", [3, 2, 1, 1, 1, 3, 1]
+    assert woven(body, sizes) == b"adbecfXY" + b"abZW"
+    assert unwoven(b"adbecfXY" + b"abZW", sizes) == body
 
 
 class Book:

@@ -10,6 +10,7 @@ import pytest
 from gateway.core import facts as f
 from gateway.core.topics import Topics, Upstream
 from gateway.store.outbox import LONGEST_RUN, runs
+from gateway.store.sql import register
 from gateway.store.sqlite import SqliteStore
 from tests.store.samples import NOW, put
 
@@ -114,19 +115,20 @@ async def test_pruning_spares_what_is_open(tmp_path: Path) -> None:
         for number, (at, _) in list(model.done.items()):
             if at < model.t - DAY:
                 del model.done[number]
-        rows = {number for (number,) in ask(tmp_path, "SELECT id FROM outbox")}
+        rows = {number for (number,) in ask(tmp_path, "SELECT id FROM messages")}
         assert rows >= model.open.keys()
         assert [one.id for one in await store.outbox_after(0, 10_000)] == sorted(model.open)
     await store.commit([f.OutboxDone(model.t, number) for number in model.open])
     while await store.prune(model.t + 2 * DAY, replay_ms=DAY):
         pass
-    left = ask(tmp_path, "SELECT id FROM outbox")
+    left = ask(tmp_path, "SELECT id FROM messages")
     await store.close()
     assert len(left) <= LONGEST_RUN
 
 
 def ask(folder: Path, sql: str) -> list[Any]:
     conn = sqlite3.connect(f"file:{folder}/gateway.db?mode=ro", uri=True)
+    register(conn)
     try:
         return conn.execute(sql).fetchall()
     finally:

@@ -250,6 +250,17 @@ async def test_random_pages_destroyed(path: Path, seed: int) -> None:
     assert offline.verify(path).problems == []
 
 
+async def test_a_schema_that_is_no_text(path: Path) -> None:
+    """SQLite's message quotes it, and cannot be read either."""
+    await filled(path)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("PRAGMA writable_schema = ON")
+        change = "UPDATE sqlite_master SET name = CAST(x'a0a1' AS TEXT), sql = 'CREATE x'"
+        conn.execute(f"{change} WHERE name = 'span'")
+    state = await salvaged(path)
+    assert state.file
+
+
 async def test_the_first_pages_are_laid_into_a_copy(path: Path) -> None:
     await filled(path)
     skeleton.save(path, files.beside(path, files.SCHEMA))

@@ -1,5 +1,6 @@
 """The contract on SQLite, and what only SQLite can do wrong."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -78,7 +79,7 @@ async def test_a_full_disk_commits_nothing_and_recovers(path: Path) -> None:
     await store.commit([event(1)])
     ((pages,),) = on_writer(store, "PRAGMA page_count")
     on_writer(store, f"PRAGMA max_page_count = {pages}")
-    facts = [*world(), event(2), put(1, payload=bytes(100_000))]
+    facts = [*world(), event(2), put(1, payload=os.urandom(100_000))]
     for _ in range(3):
         with pytest.raises(StoreFull, match="free some space"):
             await store.commit(facts)
@@ -187,7 +188,7 @@ def test_the_wal_reset_bug_is_told(version: tuple[int, ...], warned: bool) -> No
 
 
 LIMITED = """
-import asyncio, resource, signal, sys
+import asyncio, os, resource, signal, sys
 from pathlib import Path
 from gateway.errors import StoreUnavailable
 from gateway.store.sqlite import SqliteStore
@@ -200,7 +201,7 @@ async def main(path):
     size = Path(f"{path}-wal").stat().st_size
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10_000, resource.RLIM_INFINITY))
-    facts = [event(2), put(1, payload=bytes(100_000))]
+    facts = [event(2), put(1, payload=os.urandom(100_000))]
     for _ in range(2):
         try:
             await store.commit(facts)
