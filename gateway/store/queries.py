@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,6 +13,7 @@ from gateway.core.readings import Kind
 from gateway.store.rows import CommandRow, OutboxStats, SummaryPage, SummaryRow
 
 LAST = 2**63 - 1
+_CURSOR = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})\.([1-9][0-9]{0,8}[smhd])", re.ASCII)
 
 _EVENT = "SELECT id, t, kind, device, metric, window, payload FROM event"
 _OUTBOX = """SELECT id, outbox.t, topic, payload, retain, ends, window_ms, backfill, expires,
@@ -209,8 +211,7 @@ def _place(row: SummaryRow) -> _Place:
 
 
 def _parse_cursor(cursor: str) -> _Place:
-    try:
-        t0, series, window = cursor.split(".", 2)
-        return int(t0), int(series), window
-    except ValueError as error:
-        raise ValueError("not a cursor of these summaries") from error
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise ValueError("not a cursor of these summaries")
+    return int(found[1]), int(found[2]), found[3]
