@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,19 @@ def fleet(gateway: GatewayProcess, *options: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "simulators", "fleet", *asked], stdout=log, stderr=log
         )
+
+
+def run(gateway: GatewayProcess, *command: str, given: str = "") -> str:
+    """`gateway COMMAND` beside it; what it prints."""
+    line = [sys.executable, "-m", "gateway", *command, "--config", str(gateway.config)]
+    done = subprocess.run(line, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

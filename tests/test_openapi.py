@@ -3,8 +3,7 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from gateway.access import Access
 from gateway.core.sse import NAMES
 from gateway.web import STATIC, make_app
 from tests.gateways import FakeGateway
-from tests.processes import PATIENCE_S, GatewayProcess, fleet
+from tests.processes import PATIENCE_S, GatewayProcess, fleet, run, until
 
 DOCUMENT = STATIC / "api" / "openapi.json"
 CONFIG = Path(__file__).parent / "openapi.toml"
@@ -62,19 +61,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     devices.terminate()
     devices.wait(PATIENCE_S)
     gateway.stop()
-
-
-def run(gateway: GatewayProcess, *command: str, given: str = "") -> str:
-    line = [sys.executable, "-m", "gateway", *command, "--config", str(gateway.config)]
-    done = subprocess.run(line, input=given, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # -- the document ---------------------------------------------------------------------------
