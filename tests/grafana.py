@@ -19,6 +19,8 @@ import httpx
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(\w+))?\}|\$(\w+)")
 _CHOSEN = re.compile(r'(.+)\.#\((\w+)=="([^"]*)"\)#')
 Row = dict[str, Any]
+OPTIONAL = {"m", "text", "by", "n", "min", "mean", "max"}
+"""Keys that an alert, or a summary of texts, may lack."""
 
 
 class Query(NamedTuple):
@@ -82,7 +84,8 @@ def _row(row: Row, columns: Any) -> Row:
 
 def _at(value: Any, path: str) -> Any:
     for key in path.split("."):
-        value = None if value is None else value.get(key)
+        if value is not None:
+            value = value.get(key) if key in OPTIONAL else value[key]
     return value
 
 

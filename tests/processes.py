@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 60.0
+EVENTFUL = (
+    *("--devices", "3", "--seed", "1"),
+    *("--backlog", "3m", "--malformed", "0.05", "--overflow"),
+)
+"""Three devices that soon have summaries of minutes, losses and rejected messages to show."""
 
 
 def free_port() -> int:

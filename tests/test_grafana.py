@@ -11,17 +11,15 @@ import pytest
 import yaml
 
 from tests.grafana import ask_copy, ask_gateway, queries
-from tests.processes import PATIENCE_S, GatewayProcess, fleet, run, until
+from tests.processes import EVENTFUL, PATIENCE_S, GatewayProcess, fleet, run, until
 
 CONFIG = Path(__file__).parents[1] / "config" / "grafana"
 BOARDS = sorted((CONFIG / "dashboards").rglob("*.json"))
-MAY_BE_EMPTY = ("Losses of ${device}", "Messages rejected a day", "Given up")
-OFTEN_EMPTY = ("by", "number", "metric", "text", "oldest", "full in")
+MAY_BE_EMPTY = "Given up"
+OFTEN_EMPTY = ("by", "number", "metric", "text", "oldest", "full in", "clock error")
 """Columns that may hold nothing."""
-MORE = """[summaries]
-windows = ["1s", "2s"]
-lateness = "1s"
-[mqtt]
+SHOWN = "/api/summaries?device=greenhouse-1&metric=temperature&window=10s"
+MORE = """[mqtt]
 url = "mqtt://127.0.0.1:1"
 [[alerts]]
 name = "measured"
@@ -51,11 +49,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
     run(gateway, "user", "add", "ada", given="correct horse battery\n")
     token = run(gateway, "token", "add", "grafana")
     gateway.start()
-    devices = fleet(gateway, "--devices", "3", "--seed", "1")
+    devices = fleet(gateway, *EVENTFUL)
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=gateway.url, headers=headers, timeout=PATIENCE_S) as client:
         until(lambda: client.get("/api/alerts").json()["alerts"])
-        until(lambda: client.get("/api/summaries?window=2s").json()["summaries"])
+        until(lambda: all(d["losses"] for d in client.get("/api/devices").json()["devices"]))
+        until(lambda: client.get(SHOWN).json()["summaries"])
         gateway.stop()  # settles: the copy shows the newest readings
         run(gateway, "backup", str(folder / "copy.db"))
         gateway.start()
@@ -64,8 +63,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
         values = {
             "device": "greenhouse-1",
             "metric": "temperature",
-            "window": "1s",
-            "__from": str(now - 3_600_000),
+            "window": "10s",
+            "__from": str(now - 7_200_000),
             "__to": str(now + 60_000),
             "__interval_ms": "2000",
         }
@@ -112,7 +111,7 @@ def test_variables_offer_what_there_is(sources: Sources) -> None:
     assert offered["$device"] == {"greenhouse-1", "weather-1", "power-1"}
     assert {"temperature", "humidity"} <= offered["$metric"]
     assert "voltage" not in offered["$metric"]  # another device's
-    assert offered["$window"] == {"1s", "2s"}
+    assert offered["$window"] >= {"10s", "1m"}
 
 
 def test_both_sources_tell_the_same(sources: Sources) -> None:

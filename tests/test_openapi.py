@@ -18,7 +18,7 @@ from gateway.access import Access
 from gateway.core.sse import NAMES
 from gateway.web import STATIC, make_app
 from tests.gateways import FakeGateway
-from tests.processes import PATIENCE_S, GatewayProcess, fleet, run, until
+from tests.processes import EVENTFUL, PATIENCE_S, GatewayProcess, fleet, run, until
 
 DOCUMENT = STATIC / "api" / "openapi.json"
 CONFIG = Path(__file__).parent / "openapi.toml"
@@ -53,10 +53,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     run(gateway, "user", "add", "ada", given="correct horse battery\n")
     token = run(gateway, "token", "add", "tests")
     gateway.start()
-    devices = fleet(gateway, "--devices", "3", "--seed", "1")
+    devices = fleet(gateway, *EVENTFUL)
     there = Served(gateway, {"Authorization": f"Bearer {token}"})
     until(lambda: any(row["summary"] for row in there.get("/api/latest").json()["series"]))
     until(lambda: there.get("/api/alerts").json()["alerts"])
+    until(lambda: all(d["losses"] for d in there.get("/api/devices").json()["devices"]))
     yield there
     devices.terminate()
     devices.wait(PATIENCE_S)
