@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 60.0
-EVENTFUL = (
-    *("--devices", "3", "--seed", "1"),
-    *("--backlog", "3m", "--malformed", "0.05", "--overflow"),
-)
-"""Three devices that soon have summaries of minutes, losses and rejected messages to show."""
+BACKLOG = ("--devices", "3", "--seed", "1", "--backlog", "3m", "--malformed", "0.05")
+"""Three devices that soon have summaries of minutes and rejected messages to show."""
+EVENTFUL = (*BACKLOG, "--overflow")
+"""Such devices that lost some as well."""
 
 
 def free_port() -> int:
