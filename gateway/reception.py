@@ -79,7 +79,10 @@ class Reception:
             timeout=2.0,
         )
         if not socket.can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired(text="this is the devices' WebSocket (sensorlink.v1)\n")
+            raise web.HTTPUpgradeRequired(
+                text="this is the devices' WebSocket (sensorlink.v1)\n",
+                headers={"Upgrade": "websocket"},
+            )
         try:
             await prepare(socket, request)
         except ConnectionError:  # the client went before it was answered

@@ -15,7 +15,7 @@ from gateway.core.filters import BadQuery, Filter, check_window, choice, moment,
 from gateway.core.history import MAX_POINTS, History
 from gateway.core.live import Newest
 from gateway.core.order import parse_order
-from gateway.core.readings import NS_PER_MS
+from gateway.core.readings import INT64_MAX, NS_PER_MS
 from gateway.core.summary import dump
 from gateway.core.tables import device_row, history_csv, loss_row, rejection_row
 
@@ -70,8 +70,8 @@ class Api:
         async for piece in self._gateway.readings(
             device=device,
             metric=metric,
-            since_ns=since * NS_PER_MS,
-            until_ns=until * NS_PER_MS,
+            since_ns=min(since * NS_PER_MS, INT64_MAX),
+            until_ns=min(until * NS_PER_MS, INT64_MAX),
         ):
             history.add(piece.t, piece.v)
         points = history.points()

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.access import Doors, error
 from gateway.core.addresses import asker
+from gateway.core.filters import read_query
 from gateway.core.summary import dump
 from gateway.permit import SignInRefused, TooManyAttempts, permit_of
 
@@ -96,6 +97,7 @@ class SignInPages:
         return answer
 
     async def session(self, request: web.Request) -> web.Response:
+        read_query(request.raw_path.partition("?")[2], known=())
         permit = permit_of(request)
         body = {"v": 1, "user": permit.user, "expires": permit.expires}
         headers = {"Cache-Control": "no-store"}

@@ -87,10 +87,13 @@ async def explain(request: web.Request, handler: Answer) -> web.StreamResponse:
 
 
 def _plain_error(other: web.HTTPException) -> web.Response:
-    words = other.reason.lower()
-    answer = error(other.status, words.replace(" ", "_"), words)
-    if "Allow" in other.headers:
-        answer.headers["Allow"] = other.headers["Allow"]
+    """As the router or a handler raised it; a text of the handler's own is the message."""
+    words, text = other.reason.lower(), other.text or ""
+    own = text and text != f"{other.status}: {other.reason}"
+    answer = error(other.status, words.replace(" ", "_"), text.strip() if own else words)
+    for header in ("Allow", "Upgrade"):
+        if header in other.headers:
+            answer.headers[header] = other.headers[header]
     return answer
 
 

@@ -8,10 +8,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 60.0
+BACKLOG = ("--devices", "3", "--seed", "1", "--backlog", "3m", "--malformed", "0.05")
+"""Three devices that soon have summaries of minutes and rejected messages to show."""
+EVENTFUL = (*BACKLOG, "--overflow")
+"""Such devices that lost some as well."""
 
 
 def free_port() -> int:
@@ -104,3 +109,19 @@ def fleet(gateway: GatewayProcess, *options: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "simulators", "fleet", *asked], stdout=log, stderr=log
         )
+
+
+def run(gateway: GatewayProcess, *command: str, given: str = "") -> str:
+    """`gateway COMMAND` beside it; what it prints."""
+    line = [sys.executable, "-m", "gateway", *command, "--config", str(gateway.config)]
+    done = subprocess.run(line, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gateway.core.filters import BadQuery
+from gateway.core.filters import TEXT, BadQuery
 from gateway.core.order import read_object
 
 MAX_BY = 64
@@ -23,6 +23,8 @@ def parse_acknowledgement(body: bytes) -> Acknowledgement:
 
 
 def _text(value: object, key: str, longest: int) -> str:
-    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
-        raise BadQuery(key, f"must be a text of at most {longest} printable characters")
+    if not isinstance(value, str) or len(value) > longest or not TEXT.fullmatch(value):
+        raise BadQuery(
+            key, f"must be a text of at most {longest} characters, none of them a control character"
+        )
     return value

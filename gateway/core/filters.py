@@ -14,6 +14,9 @@ KINDS = ("summary", "reading", "status", "alert")
 LOGGED = frozenset({"summary", "status", "alert"})
 """The kinds that have a place in the event log; also what a subscriber gets by default."""
 
+TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
+"""No control characters, no halves of surrogate pairs."""
+
 _FILTERS = ("device", "metric", "kind", "window")
 _SINGLE = ("format", "last_event_id", "since", "snapshot", "strict")
 _WINDOW = re.compile(r"[1-9][0-9]{0,8}[smhd]", re.ASCII)
@@ -88,6 +91,8 @@ def read_query(
         if name in found and name not in repeated:
             raise BadQuery(name, "is given more than once")
         found.setdefault(name, []).append(value)
+    if sum(len(found.get(name, ())) for name in repeated) > MAX_VALUES:
+        raise BadQuery("query", f"holds more than {MAX_VALUES} filter values")
     return found
 
 
@@ -97,8 +102,6 @@ def parse_subscription(query: str) -> Subscription:
     `last_event_id` is taken as it is: one that cannot be read is answered within the stream.
     """
     found = read_query(query, known=(*_FILTERS, *_SINGLE), repeated=_FILTERS)
-    if sum(len(found.get(name, ())) for name in _FILTERS) > MAX_VALUES:
-        raise BadQuery("query", f"holds more than {MAX_VALUES} filter values")
     return Subscription(
         filter=_filter(found),
         text=choice(found, "format", ("json", "text")) == "text",
@@ -136,8 +139,10 @@ def name(found: Mapping[str, Sequence[str]], parameter: str) -> Sequence[str]:
     """All values of a parameter that holds names. Raises BadQuery."""
     values = found.get(parameter, ())
     for value in values:
-        if not value or len(value) > 256 or not value.isprintable():
-            raise BadQuery(parameter, "must be 1 to 256 printable characters")
+        if not 0 < len(value) <= 256 or not TEXT.fullmatch(value):
+            raise BadQuery(
+                parameter, "must be 1 to 256 characters, none of them a control character"
+            )
     return values
 
 

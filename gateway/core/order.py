@@ -71,12 +71,15 @@ def _op(op: object) -> str | int:
     if isinstance(op, str) and 0 < len(op) <= MAX_OP:
         _check_text(op, "op")
         return op
-    if isinstance(op, int):
+    if isinstance(op, int | float):
         return _whole("op", op, of=range(2**64))
     raise BadQuery("op", f"must be a whole number from 0 or a text of 1 to {MAX_OP} characters")
 
 
 def _whole(key: str, value: object, *, of: range) -> int:
+    """JSON has one kind of numbers: 5.0 is as whole as 5."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value not in of:
         raise BadQuery(key, f"must be a whole number from {of.start} to {of.stop - 1}")
     return value

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,6 +14,7 @@ from gateway.store import blocks
 from gateway.store.rows import CommandRow, OutboxStats, SummaryPage, SummaryRow
 
 LAST = 2**63 - 1
+_CURSOR = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})\.([1-9][0-9]{0,8}[smhd])", re.ASCII)
 
 _LOSS = "SELECT id, device, epoch, first, last, reason, readings, t FROM loss"
 _REJECTED = "SELECT id, device, epoch, seq, code, reason, t, body FROM rejected"
@@ -225,8 +227,7 @@ def _place(row: SummaryRow) -> _Place:
 
 
 def _parse_cursor(cursor: str) -> _Place:
-    try:
-        t0, series, window = cursor.split(".", 2)
-        return int(t0), int(series), window
-    except ValueError as error:
-        raise ValueError("not a cursor of these summaries") from error
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise ValueError("not a cursor of these summaries")
+    return int(found[1]), int(found[2]), found[3]

@@ -1,5 +1,7 @@
 """The query of `/events`."""
 
+from urllib.parse import urlencode
+
 import pytest
 
 from gateway.core.filters import LOGGED, BadQuery, Filter, Subscription, parse_subscription
@@ -33,6 +35,11 @@ def test_all_parameters_are_read():
     )
 
 
+@pytest.mark.parametrize("name", ["a", "a" * 256, "\u00a0", "👩\u200d🚒", "\U000e0fff"])
+def test_names_may_hold_all_but_control_characters(name):
+    assert parse_subscription(urlencode({"device": name})).filter.devices == {name}
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "K-9"])
 def test_a_malformed_cursor_is_not_refused_here(text):
     assert parse_subscription(f"last_event_id={text}").last_event_id == (text or None)
@@ -47,6 +54,7 @@ def test_a_malformed_cursor_is_not_refused_here(text):
         ("kind=summary,alert", "kind"),
         ("device=", "device"),
         ("device=a%00", "device"),
+        ("device=%C2%85", "device"),
         ("metric=" + "m" * 257, "metric"),
         ("window=10", "window"),
         ("window=0s", "window"),

@@ -21,6 +21,11 @@ def test_integers_of_64_bits_pass(n):
     assert parse_order(b'{"op":1,"args":[%d]}' % n).args == [n]
 
 
+def test_a_whole_number_may_be_written_as_any_json_number():
+    body = b'{"op":2.0,"ttl_ms":3e4,"flags":1.0}'
+    assert parse_order(body) == OrderBody(2, None, 30000, 1)
+
+
 def test_six_levels_pass():
     assert parse_order(b'{"op":1,"args":[[[[[{"a":1}]]]]]}').args
 
@@ -43,7 +48,7 @@ def test_six_levels_pass():
         (b'{"op":true}', "op"),
         (b'{"op":""}', "op"),
         (b'{"op":-1}', "op"),
-        (b'{"op":1.0}', "op"),
+        (b'{"op":1.5}', "op"),
         (b'{"op":18446744073709551616}', "op"),
         (b'{"op":"\\ud800"}', "op"),
         (b'{"op":"' + b"a" * 257 + b'"}', "op"),
