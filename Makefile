@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # program:Debian package
 TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium \
-          strace:strace systemd-analyze:systemd curl:curl \
+          ip:iproute2 strace:strace systemd-analyze:systemd curl:curl \
           nginx:nginx-light caddy:caddy haproxy:haproxy node:nodejs npm:npm
 PEERS  := cc:gcc g++:g++ make:make node:nodejs npm:npm /usr/include/node/node.h:libnode-dev \
           nginx:nginx /usr/lib/nginx/modules/ngx_nchan_module.so:libnginx-mod-nchan \

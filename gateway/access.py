@@ -21,6 +21,8 @@ DEVICES = "/link"
 """Devices show a token of their own there."""
 FRONT = frozenset({"/login", "/logout", "/login.js", "/theme.js", "/style.css", "/favicon.svg"})
 """What somebody needs who is not signed in yet."""
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+"""In these a proxy tells for whom it asks."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CORS_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 CORS_S = "600"
@@ -104,7 +106,7 @@ class Access:
 
     def _permit(self, request: web.Request) -> Permit | None:
         """By the token if one is shown, else by the cookie, else by where the client is."""
-        doors, local = self.doors, is_loopback(request.remote)
+        doors, local = self.doors, is_local(request)
         if doors is None:
             return Permit() if local else None
         token = bearer(request)
@@ -123,6 +125,13 @@ class Access:
             "sign in at /login, or send an access token (Authorization: Bearer TOKEN): "
             "`gateway user add NAME` and `gateway token add NAME` make them"
         )
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether the client is on this machine, and so is everybody for whom it asks."""
+    told = [value for name in FORWARDED for value in request.headers.getall(name, ())]
+    addresses = [part.strip() for value in told for part in value.split(",")]
+    return all(is_loopback(address) for address in (request.remote, *addresses))
 
 
 def bearer(request: web.Request) -> str | None:
