@@ -8,6 +8,7 @@ CONFIG ?=
 SECONDS ?= $(if $(filter bench,$(MAKECMDGOALS)),2,1800)
 ROUNDS ?= 3
 SEED   ?= 1
+OPTIONS ?=
 URL    ?= ws://127.0.0.1:$(PORT)/link
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -24,7 +25,7 @@ PEERS  := cc:gcc g++:g++ make:make node:nodejs npm:npm /usr/include/node/node.h:
 NODE  := tests/sse_conformance/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run simulate check test soak bench bench-check tools debian clean
+.PHONY: help demo run simulate check test soak bench bench-check conformance tools debian clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +64,10 @@ bench: debian $(VENV)/.bench ## beside its peers: docs/performance.md, ROUNDS=3 
 
 bench-check: $(VENV)/.test ## that a message costs no more work than it did (no clock, seconds)
 	@exec $(BIN)/python -m bench.count
+
+conformance: TOOLS := node:nodejs npm:npm
+conformance: tools $(VENV)/.test ## an event stream against 44 cases: OPTIONS="--url http://host/events …", or our own
+	@exec $(BIN)/python -m pytest tests/sse_conformance $(if $(OPTIONS),-n 0 $(OPTIONS))
 
 debian:
 	@missing=""; \
