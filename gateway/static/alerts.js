@@ -6,6 +6,7 @@ import { time } from "./format.js";
 
 const ENDED = new Set(["closed", "ok", "plenty"]);
 const KEPT = 100;
+const DIGITS = 6; // enough for people
 const MOMENTS = 1e12; // ms: so great a number of milliseconds is a moment, not a duration
 
 const keyOf = ({ dev, name, m }) => JSON.stringify([dev, name, m ?? null]);
@@ -17,6 +18,7 @@ const identity = (alert) => `${keyOf(alert)} ${alert.n ?? `${alert.t} ${alert.st
 export function words(detail) {
   if (detail === null || detail === undefined) return "";
   if (Array.isArray(detail)) return detail.map(words).join(", ");
+  if (typeof detail === "number") return String(Number.isInteger(detail) ? detail : +detail.toPrecision(DIGITS));
   if (typeof detail !== "object") return String(detail);
   return Object.entries(detail).map(pair).join(", ");
 }

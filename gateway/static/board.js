@@ -1,7 +1,7 @@
 // The tiles, grouped by device. Only tiles in or near the view are touched.
 //
-// Whole groups are watched for that, and laid out or skipped: each thing that is watched costs the
-// browser something in each frame. Only in a large group each tile is watched by itself.
+// If there are many, that is. Whole groups are watched then, and laid out or skipped: each thing that
+// is watched costs the browser something in each frame. Only in a large group each tile is watched.
 
 import { byName, position, setText, stamp } from "./dom.js";
 import { absence, showPresence } from "./presence.js";
@@ -9,6 +9,7 @@ import { deviceLink } from "./route.js";
 import { SeriesTile } from "./tile.js";
 
 const MARGIN = "300px";
+const MANY = 150; // tiles; fewer are all drawn at once
 const LARGE = 60; // tiles of a group
 
 /** A device's heading and its tiles in the order of their names. */
@@ -36,7 +37,7 @@ class Group {
     const index = position(this.names, metric, byName);
     this.names.splice(index, 0, metric);
     this.grid.insertBefore(tile, this.grid.children[index] ?? null);
-    tile.visible = this.near && !this.large;
+    tile.visible = this.near;
   }
 
   get tiles() {
@@ -144,17 +145,34 @@ export class Board {
     const tile = SeriesTile.of(series);
     tile.hidden = !this.#matches(series);
     this.#tiles.set(series, tile);
+    if (this.#tiles.size === MANY) this.#watchAll();
     const group = this.#group(series.dev);
     group.add(tile);
-    if (group.large) this.#watch(group, tile);
+    if (group.large && this.#many) this.#watch(group, tile);
     return group;
+  }
+
+  get #many() {
+    return this.#tiles.size >= MANY;
+  }
+
+  /** From now on only what is in or near the view is drawn. */
+  #watchAll() {
+    this.#root.classList.add("many");
+    for (const group of this.#groups.values()) {
+      this.#observer.observe(group.element);
+      if (group.large) this.#watch(group);
+    }
   }
 
   /** A group that has become large is skipped no more; each of its tiles is. */
   #watch(group, added) {
     const first = group.grid.classList.contains("large") ? [added] : group.tiles;
     group.grid.classList.add("large");
-    for (const tile of first) this.#observer.observe(tile);
+    for (const tile of first) {
+      tile.visible = false; // until the browser says otherwise
+      this.#observer.observe(tile);
+    }
   }
 
   /** Count the columns that fit: a tile is at least `--tile` wide (rem, from the style sheet). */
@@ -177,7 +195,8 @@ export class Board {
     if (!this.#groups.has(device)) {
       const group = this.#place(new Group(device));
       this.#groups.set(device, group);
-      this.#observer.observe(group.element);
+      group.near = !this.#many;
+      if (this.#many) this.#observer.observe(group.element);
     }
     return this.#groups.get(device);
   }
