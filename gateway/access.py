@@ -92,7 +92,7 @@ class Access:
             request[PERMIT] = permit
         elif request.path not in FRONT:
             return error(401, "unauthenticated", self._how_to_get_in(request))
-        if request.method not in SAFE and not self.listed(request) and _foreign(request, host):
+        if not self.listed(request) and _foreign(request, host):
             return error(403, "origin", "the request comes from another site", "Origin")
         return None
 
@@ -149,10 +149,13 @@ def host_name(host: str) -> str:
 
 
 def _foreign(request: web.Request, host: str | None) -> bool:
+    """Whether a page of another site asks; if it only links to us, no browser sends an Origin."""
     origin = request.headers.get("Origin")
     if origin is not None:
         scheme, _, place = origin.partition("://")
         return scheme not in ("http", "https") or place.lower() != (host or "").lower()
+    if request.method in SAFE:
+        return False
     return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 

@@ -225,8 +225,7 @@ class Subscriber:
             self.cut()
 
     def _is_stuck(self) -> bool:
-        stalled = self.outlet.idle_for() >= self._limits.stalled
-        return stalled or self.outlet.vanished
+        return self.outlet.idle_for() >= self._limits.stalled or self.outlet.vanished
 
     async def _pause(self) -> None:
         if self.gone:

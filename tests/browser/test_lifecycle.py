@@ -187,7 +187,8 @@ def thousand(page: Page, each: int) -> None:
     def rows(t0: int) -> list[dict[str, Any]]:
         return [
             {
-                "v": 1, "dev": f"device-{i // each}", "m": f"metric-{i % each}", "u": "Cel", "w": "10s",
+                "v": 1, "dev": f"device-{i // each}", "m": f"metric-{i % each}", "u": "Cel",
+                "w": "10s",
                 "t0": t0, "t1": t0 + 10_000, "n": 10, "mean": i + 0.5, "min": i, "max": i + 1,
                 "std": 0.1, "p50": i, "p95": i, "first": i, "last": i,
             }
