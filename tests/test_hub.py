@@ -538,13 +538,14 @@ async def test_a_heartbeat_never_passes_what_was_not_delivered():
         for _ in range(20):
             seq = flood(there, seq, 100)
             await asyncio.sleep(0.003)
+        there.publish(*(summary(seq + i, metric=f"n{i}", note="x" * 500) for i in range(240)))
+        seq += 240  # more than goes out at once, and too little to be conflated
+        await asyncio.sleep(0.01)
         slow.resume()
-        events, known = [], 0
-        while known < seq - 1:
-            event = await slow.next()
-            events.append(event)
-            if event.name == "heartbeat":
-                known = event.seq
+        events = [await slow.next()]
+        while events[-1].name != "summary" or events[-1].seq < seq - 1:
+            events.append(await slow.next())
+        events += await slow.until("heartbeat")
         highest = 0
         for event in events:
             if event.name == "heartbeat":
