@@ -8,6 +8,7 @@ CONFIG ?=
 SECONDS ?= $(if $(filter bench,$(MAKECMDGOALS)),2,1800)
 ROUNDS ?= 3
 SEED   ?= 1
+OPTIONS ?=
 URL    ?= ws://127.0.0.1:$(PORT)/link
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,16 +16,16 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # program:Debian package
 TOOLS  := mosquitto:mosquitto mosquitto_sub:mosquitto-clients chromium:chromium \
-          strace:strace systemd-analyze:systemd curl:curl \
+          ip:iproute2 strace:strace systemd-analyze:systemd curl:curl \
           nginx:nginx-light caddy:caddy haproxy:haproxy node:nodejs npm:npm
 PEERS  := cc:gcc g++:g++ make:make node:nodejs npm:npm /usr/include/node/node.h:libnode-dev \
           nginx:nginx /usr/lib/nginx/modules/ngx_nchan_module.so:libnginx-mod-nchan \
           mosquitto:mosquitto mosquitto_sub:mosquitto-clients curl:curl taskset:util-linux
-# Event-stream clients that are not ours, pinned by their package-lock.json.
-NODE  := tests/sse_conformance/node
+# Event-stream clients and an accessibility checker that are not ours, pinned by a package-lock.json.
+NODE  := tests/sse_conformance/node tests/browser/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run simulate check test soak bench bench-check tools debian clean
+.PHONY: help demo run simulate check test soak bench bench-check conformance tools debian clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,10 +52,12 @@ soak: tools $(VENV)/.test ## the long fault campaign, SECONDS=1800 SEED=1
 	@exec $(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)
 
 tools: debian
-	@cmp -s $(NODE)/package-lock.json $(NODE)/node_modules/.installed || { \
-	  echo "Installing node's event-stream clients …"; \
-	  npm ci --prefix $(NODE) --silent --no-audit --no-fund && \
-	  cp $(NODE)/package-lock.json $(NODE)/node_modules/.installed; }
+	@for at in $(NODE); do \
+	  cmp -s $$at/package-lock.json $$at/node_modules/.installed || { \
+	    echo "Installing what $$at lists …"; \
+	    npm ci --prefix $$at --silent --no-audit --no-fund && \
+	    cp $$at/package-lock.json $$at/node_modules/.installed || exit 1; }; \
+	done
 
 bench: TOOLS := $(PEERS)
 bench: debian $(VENV)/.bench ## beside its peers: docs/performance.md, ROUNDS=3 SECONDS=2 FULL=1
@@ -63,6 +66,11 @@ bench: debian $(VENV)/.bench ## beside its peers: docs/performance.md, ROUNDS=3 
 
 bench-check: $(VENV)/.test ## that a message costs no more work than it did (no clock, seconds)
 	@exec $(BIN)/python -m bench.count
+
+conformance: TOOLS := node:nodejs npm:npm
+conformance: NODE := tests/sse_conformance/node
+conformance: tools $(VENV)/.test ## an event stream against 44 cases: OPTIONS="--url http://host/events …", or our own
+	@exec $(BIN)/python -m pytest tests/sse_conformance $(if $(OPTIONS),-n 0 $(OPTIONS))
 
 debian:
 	@missing=""; \
@@ -106,5 +114,5 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
 clean: ## remove .venv and what tools and tests left (demo data stays)
-	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(addsuffix /node_modules,$(NODE)) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find gateway simulators tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,6 +21,8 @@ DEVICES = "/link"
 """Devices show a token of their own there."""
 FRONT = frozenset({"/login", "/logout", "/login.js", "/theme.js", "/style.css", "/favicon.svg"})
 """What somebody needs who is not signed in yet."""
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+"""In these a proxy tells for whom it asks."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CORS_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 CORS_S = "600"
@@ -90,7 +92,7 @@ class Access:
             request[PERMIT] = permit
         elif request.path not in FRONT:
             return error(401, "unauthenticated", self._how_to_get_in(request))
-        if request.method not in SAFE and not self.listed(request) and _foreign(request, host):
+        if not self.listed(request) and _foreign(request, host):
             return error(403, "origin", "the request comes from another site", "Origin")
         return None
 
@@ -104,7 +106,7 @@ class Access:
 
     def _permit(self, request: web.Request) -> Permit | None:
         """By the token if one is shown, else by the cookie, else by where the client is."""
-        doors, local = self.doors, is_loopback(request.remote)
+        doors, local = self.doors, is_local(request)
         if doors is None:
             return Permit() if local else None
         token = bearer(request)
@@ -125,6 +127,13 @@ class Access:
         )
 
 
+def is_local(request: web.Request) -> bool:
+    """Whether the client is on this machine, and so is everybody for whom it asks."""
+    told = [value for name in FORWARDED for value in request.headers.getall(name, ())]
+    addresses = [part.strip() for value in told for part in value.split(",")]
+    return all(is_loopback(address) for address in (request.remote, *addresses))
+
+
 def bearer(request: web.Request) -> str | None:
     """The token that a request shows; None without an `Authorization: Bearer` (RFC 6750)."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -140,10 +149,13 @@ def host_name(host: str) -> str:
 
 
 def _foreign(request: web.Request, host: str | None) -> bool:
+    """Whether a page of another site asks; if it only links to us, no browser sends an Origin."""
     origin = request.headers.get("Origin")
     if origin is not None:
         scheme, _, place = origin.partition("://")
         return scheme not in ("http", "https") or place.lower() != (host or "").lower()
+    if request.method in SAFE:
+        return False
     return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 

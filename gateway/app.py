@@ -210,6 +210,11 @@ def build(
     def may_expire() -> bool:
         return keeper.may_expire
 
+    def own_alert(name: str, state: str) -> None:
+        """Tell of a state of the gateway itself."""
+        told = partial(alerts.change, book=standing.book, gateway=config.gateway.id)
+        pipeline.change(partial(told, name=name, state=state))
+
     registry, measures, links, presence = restore.registry(opened), Measures(), Links(), Presence()
     lengths = [parse_window(text) for text in config.summaries.windows]
     watermark = int(opened.meta.get("watermark_ns", 0))
@@ -234,7 +239,7 @@ def build(
         may_expire=may_expire,
         full=lambda: disk.room is Room.FULL,
         before=opened.meta.get("clock", "ok"),
-        clock_told=partial(_own_alert, pipeline, config.gateway.id, "clock"),
+        clock_told=partial(own_alert, "clock"),
     )
     disk = Disk(
         config.gateway.data_dir,
@@ -242,7 +247,7 @@ def build(
         size=upkeep.size,
         written=written_bytes,
         before=Room[opened.meta.get("disk", Room.PLENTY.word).upper()],
-        changed=partial(_room_changed, pipeline, links, config.gateway.id),
+        changed=partial(_room_changed, links, partial(own_alert, "disk")),
     )
     store_id = bytes.fromhex(opened.meta["store_id"])
     orders = Orders(registry, store_id=store_id, send=links.send, room=links.room)
@@ -288,6 +293,7 @@ def build(
         requests=requests,
         acks=acks,
         replay=replay,
+        alert=partial(own_alert, "outbox"),
         clock=clock,
     )
     standing = Alerts(
@@ -296,6 +302,7 @@ def build(
         rows=opened.alerts,
         gateway=config.gateway.id,
         figures=lambda: Figures(disk.used_share, upkeep.outbox_age),
+        well=alerts.well(opened.meta),
         now=clock(),
     )
     facade = Facade(
@@ -383,10 +390,9 @@ def _judge(pipeline: Pipeline, standing: Alerts, group: Group) -> None:
         pipeline.change(standing.book.flush)
 
 
-def _room_changed(pipeline: Pipeline, links: Links, gateway: str, room: Room) -> None:
+def _room_changed(links: Links, tell: Callable[[str], None], room: Room) -> None:
     """Tell everyone; a device that used up its limit goes on only if it hears of the new one."""
-
-    _own_alert(pipeline, gateway, "disk", room.word)
+    tell(room.word)
     if room is not Room.FULL:
         links.renew_limits()
 
@@ -423,8 +429,8 @@ def _hub(
         log=store,
         live=Live(
             chain(
-                restore.shown(registry, opened),
                 alerts.kept(opened.meta, gateway=config.gateway.id, t=clock().ms),
+                restore.shown(registry, opened),
             ),
             head=opened.highest["event"],
         ),
@@ -471,6 +477,7 @@ def _bridge(
     requests: Requests,
     acks: Acks,
     replay: Callable[[Group, int], None],
+    alert: Callable[[str], None],
     clock: Callable[[], Now],
 ) -> Bridge | None:
     if upstream is None:
@@ -492,17 +499,12 @@ def _bridge(
         number=lambda: registry.number("outbox"),
         statuses=statuses,
         reopen=lambda since: pipeline.change(lambda group: replay(group, since)),
-        alert=partial(_own_alert, pipeline, config.gateway.id, "outbox"),
+        alert=alert,
         clock=clock,
         connect=mqtt.connect,
         session=opened.meta.get(META_SESSION),
         full=opened.meta.get("outbox") == "full",
     )
-
-
-def _own_alert(pipeline: Pipeline, gateway: str, name: str, state: str) -> None:
-    """Tell of a state of the gateway itself."""
-    pipeline.change(partial(alerts.change, gateway=gateway, name=name, state=state))
 
 
 def _measure(parts: Parts) -> None:
@@ -541,7 +543,7 @@ def _measure(parts: Parts) -> None:
             "mqtt_turned_away", "Rows not put for that reason", lambda: bridge.stats.rejected
         )
     book = parts.alerts.book
-    measures.gauge("alerts_open", "Alerts of rules that are open", lambda: book.in_force)
+    measures.gauge("alerts_open", "Alerts that are open", lambda: book.in_force)
     measures.gauge(
         "alerts_unacknowledged",
         "Those of them that nobody acknowledged",

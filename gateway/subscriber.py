@@ -181,6 +181,8 @@ class Subscriber:
     async def _part(self) -> None:
         while not self.outlet.closed and not self.outlet.room:
             await self.outlet.drained(1.0)
+            if self._is_stuck():
+                self.cut()
         if self._farewell is not None:
             self.outlet.write(self._farewell)
 
@@ -219,9 +221,11 @@ class Subscriber:
         """End the stream if the client may not look any more, or takes nothing."""
         if not self.gone and self._permit.left() <= 0:
             self.end(sse.bye("auth", AUTH_RETRY_MS))
-        stalled = self.outlet.idle_for() >= self._limits.stalled
-        if not self.gone and (stalled or self.outlet.vanished):
+        if not self.gone and self._is_stuck():
             self.cut()
+
+    def _is_stuck(self) -> bool:
+        return self.outlet.idle_for() >= self._limits.stalled or self.outlet.vanished
 
     async def _pause(self) -> None:
         if self.gone:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from gateway.core.facts import EventLogged
 from gateway.core.filters import BadQuery
 from gateway.core.live import Live
 from gateway.hub import Hub, Limits
+from gateway.permit import PERMIT, Permit
 from tests.sse_parser import Event, Parser
 
 NOW = 1_732_380_000_000
@@ -71,11 +73,12 @@ class MemoryLog:
 
 
 class Stand:
-    """A hub behind a real server, and the log that it reads."""
+    """A hub behind a real server, and the log that it reads. All may look for `left` seconds."""
 
     def __init__(self, events: Sequence[EventLogged], limits: Limits, *, head: int) -> None:
         self.log = MemoryLog(events)
         self.now = NOW + 60_000
+        self.left = math.inf
         self.hub = Hub(
             log=self.log,
             live=Live(events, head=head),
@@ -91,6 +94,7 @@ class Stand:
         self.hub.publish(events)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
+        request[PERMIT] = Permit(lambda: self.left)
         try:
             return await self.hub.serve(request)
         except BadQuery as error:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +20,6 @@ from tests.wire_client import WireClient
 
 CONFIG = Path(__file__).parents[1] / "config" / "proxy"
 NAME = "gateway.example"
-PASSWORD = "Basic c29tZW9uZTpzZWNyZXQ="  # someone:secret
 KINDS = ("nginx", "caddy", "haproxy")
 
 
@@ -33,14 +33,16 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return chain, key
 
 
-def hashed(kind: str) -> str:
-    """The password `secret`, as that proxy wants it."""
-    command = {
-        "nginx": ["openssl", "passwd", "-6", "secret"],
-        "haproxy": ["openssl", "passwd", "-5", "secret"],
-        "caddy": ["caddy", "hash-password", "--plaintext", "secret"],
-    }[kind]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+@contextlib.contextmanager
+def stranger() -> Iterator[str]:
+    """An address of this machine that is not its loopback: clients from there look like others."""
+    address = f"198.18.{random.randrange(256)}.{random.randrange(1, 255)}"
+    change = partial(subprocess.run, check=True)
+    change(["ip", "address", "add", f"{address}/32", "dev", "lo"])
+    try:
+        yield address
+    finally:
+        change(["ip", "address", "delete", f"{address}/32", "dev", "lo"])
 
 
 class ReverseProxy:
@@ -105,16 +107,12 @@ class ReverseProxy:
 
     def _nginx(self) -> list[str]:
         chain, key = certificate(self.folder)
-        people = self.folder / "htpasswd"
-        people.write_text(f"someone:{hashed('nginx')}\n")
-        people.chmod(0o644)
         site = self._shipped(
             "nginx.conf",
             **{
                 "listen 443": f"listen 127.0.0.1:{self.port}",
                 "/etc/ssl/gateway.example.pem": str(chain),
                 "/etc/ssl/gateway.example.key": str(key),
-                "/etc/nginx/sensor-gateway.htpasswd": str(people),
             },
         )
         temporary = "\n".join(
@@ -139,7 +137,6 @@ class ReverseProxy:
                 f"\n{NAME} {{": f"\nhttps://{self.host} {{",
                 "/etc/ssl/gateway.example.pem": str(chain),
                 "/etc/ssl/gateway.example.key": str(key),
-                "someone HASH": f"someone {hashed('caddy')}",
             },
         )
         path = self.folder / "Caddyfile"
@@ -155,7 +152,6 @@ class ReverseProxy:
             **{
                 "bind :443": f"bind 127.0.0.1:{self.port}",
                 "/etc/haproxy/gateway.example.pem": str(both),
-                "password HASH": f"password {hashed('haproxy')}",
             },
         )
         path = self.folder / "haproxy.cfg"
@@ -168,11 +164,13 @@ class ReverseProxy:
         return ["haproxy", "-db", "-f", str(path)]
 
 
-def behind(proxy: ReverseProxy, gateway: GatewayProcess, publisher: Device) -> Server:
-    """The gateway's stream as it is seen through a proxy."""
+def behind(
+    proxy: ReverseProxy, gateway: GatewayProcess, *, publisher: Device, token: str
+) -> Server:
+    """The gateway's stream as it is seen through a proxy, with an access token."""
     server = ours(gateway)
     server.url = proxy.url + "/events"
-    server.headers = {"Host": proxy.host, "Authorization": PASSWORD}
+    server.headers = {"Host": proxy.host, "Authorization": f"Bearer {token}"}
     server.publisher = publisher
     return server
 

@@ -16,8 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.core.filters import Filter
 from tests.brokers import mosquitto
 from tests.processes import PATIENCE_S, GatewayProcess
+from tests.site import Machine, Site
 from tests.sse_parser import Event, Parser
 from tests.watcher import Subscriber
 from tests.wire_client import WireClient, new_epoch
@@ -224,6 +226,28 @@ async def test_the_api_lists_and_refuses(gateway: GatewayProcess) -> None:
         lambda: urllib.request.urlopen(gateway.url + "/metrics").read()
     )
     assert b"gateway_alerts_open 1.0" in metrics
+
+
+async def test_an_alert_of_the_gateway_itself_is_acknowledged_and_outlasts_a_restart(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(time.time_ns())
+
+    def standing(site: Site) -> list[tuple[str, str]]:
+        rows = site.parts.facade.live.snapshot(Filter()).alerts
+        return [(row["name"], row["state"]) for row in map(json.loads, rows)]
+
+    async with Site(tmp_path, machine) as site:
+        site.parts.upkeep._clock_told("wrong")
+        await site.until(lambda: standing(site) == [("clock", "wrong")])
+        told = await site.parts.facade.acknowledge(1, by="ann", note="")
+        assert (told["source"], told["state"], told["by"]) == ("gateway", "acknowledged", "ann")
+    async with Site(tmp_path, machine) as site:
+        assert standing(site) == [("clock", "acknowledged")]
+        await site.turns()
+        assert standing(site) == [("clock", "acknowledged")]
+        site.parts.upkeep._clock_told("ok")
+        await site.until(lambda: standing(site) == [])
 
 
 async def test_a_silent_device_is_told_and_heard_again(gateway: GatewayProcess) -> None:

@@ -507,6 +507,29 @@ async def test_a_client_for_which_nothing_drains_is_cut():
         await slow.close()
 
 
+@pytest.mark.parametrize("when", ["snapshot", "replay", "live"])
+async def test_who_may_not_look_any_more_is_told_and_let_go(when: str):
+    """Also amid what the stream begins with, and whether he reads it or not."""
+    limits = Limits(stalled=2)
+    known = [summary(seq, metric=f"m{seq}", pad="x" * 500) for seq in range(1, 1001)]
+    async with stand(known if when != "live" else [], limits=limits) as there:
+        cursor = {"Last-Event-ID": f"{EPOCH}-1"} if when == "replay" else {}
+        reading = await Client.open(there.port, headers=cursor, paused=True)
+        stalled = await Client.open(there.port, headers=cursor, paused=True)
+        await eventually(lambda: there.hub.clients == 2)
+        if when == "live":
+            await asyncio.sleep(0.05)
+            flood(there, 1, 250)
+        there.left = 0
+        there.hub.recheck()
+        reading.resume()
+        found = await reading.rest()
+        assert (found[-1].name, found[-1].json["reason"]) == ("bye", "auth")
+        assert len(found) < 900
+        await eventually(lambda: there.hub.clients == 0)
+        await stalled.close()
+
+
 async def test_a_heartbeat_never_passes_what_was_not_delivered():
     async with stand(limits=Limits(heartbeat=0.003)) as there:
         slow = await Client.open(there.port, paused=True)
@@ -515,13 +538,14 @@ async def test_a_heartbeat_never_passes_what_was_not_delivered():
         for _ in range(20):
             seq = flood(there, seq, 100)
             await asyncio.sleep(0.003)
+        there.publish(*(summary(seq + i, metric=f"n{i}", note="x" * 500) for i in range(240)))
+        seq += 240  # more than goes out at once, and too little to be conflated
+        await asyncio.sleep(0.01)
         slow.resume()
-        events, known = [], 0
-        while known < seq - 1:
-            event = await slow.next()
-            events.append(event)
-            if event.name == "heartbeat":
-                known = event.seq
+        events = [await slow.next()]
+        while events[-1].name != "summary" or events[-1].seq < seq - 1:
+            events.append(await slow.next())
+        events += await slow.until("heartbeat")
         highest = 0
         for event in events:
             if event.name == "heartbeat":

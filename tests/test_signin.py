@@ -58,6 +58,15 @@ def alone(tmp_path: Path) -> Iterator[GatewayProcess]:
     gateway.stop()
 
 
+@pytest.fixture(scope="module")
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway without users."""
+    gateway = GatewayProcess(tmp_path_factory.mktemp("nobody"))
+    gateway.start()
+    yield gateway
+    gateway.stop()
+
+
 @pytest.fixture
 def client(gateway: GatewayProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=gateway.url, timeout=PATIENCE_S) as client:
@@ -413,6 +422,24 @@ def test_loopback_can_stay_open(alone: GatewayProcess) -> None:
     add_user(alone, "ada")
     alone.start()
     assert alone.get("/api/session")["user"] is None
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"X-Forwarded-For": "127.0.0.1"}, 200),
+        ({"X-Forwarded-For": "198.51.100.7"}, 401),
+        ({"X-Forwarded-For": "198.51.100.7, ::1"}, 401),
+        ({"X-Forwarded-For": ""}, 401),
+        ({"X-Real-IP": "198.51.100.7"}, 401),
+        ({"Forwarded": "for=127.0.0.1"}, 401),
+    ],
+)
+def test_whom_a_proxy_asks_for_is_not_on_this_machine(
+    nobody: GatewayProcess, told: dict[str, str], status: int
+) -> None:
+    """Not even before the first user, when everybody on this machine is let in."""
+    assert httpx.get(f"{nobody.url}/api/latest", headers=told).status_code == status
 
 
 def test_no_secret_is_on_the_disk(gateway: GatewayProcess, client: httpx.Client) -> None:

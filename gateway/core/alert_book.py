@@ -92,14 +92,35 @@ class Book:
     def _turn(self, group: Group, standing: Standing, turn: Turn, told: dict[str, Any]) -> None:
         at = turn.t // NS_PER_MS
         if turn.opened:
-            standing.n, standing.since = group.registry.number("alert"), at
-            standing.word = OPEN
-            self._open[standing.key] = standing
+            self._opened(group, standing, at)
         else:
-            standing.word = CLOSED
-            self._open.pop(standing.key, None)
+            self._closed(standing)
             told = {"until": at, **told}
         self._tell(group, standing, standing.body(group.now.ms, **told))
+
+    def become(self, group: Group, key: Key, *, state: str, well: bool, text: str) -> None:
+        """The gateway itself came into a state: one that is not well is an alert until it ends."""
+        standing, now = self.standing(key), group.now.ms
+        told: dict[str, Any] = {"source": "gateway", "state": state}
+        if well:
+            self._closed(standing)
+            told["until"] = now
+        else:
+            self._opened(group, standing, now)
+            told["text"] = text
+        standing.state.opened = not well
+        self._tell(group, standing, standing.body(now, **told))
+        if standing.n is not None:
+            group.add(standing.fact())
+
+    def _opened(self, group: Group, standing: Standing, at: int) -> None:
+        standing.n, standing.since = group.registry.number("alert"), at
+        standing.word = OPEN
+        self._open[standing.key] = standing
+
+    def _closed(self, standing: Standing) -> None:
+        standing.word = CLOSED
+        self._open.pop(standing.key, None)
 
     def acknowledge(self, group: Group, n: int, *, by: str, note: str) -> dict[str, Any]:
         """Somebody has seen the open alert `n`; its payload. Repeated it changes nothing.

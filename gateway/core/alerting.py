@@ -4,7 +4,7 @@ Each turn of an alert is an event, a row and a message for the broker, in one la
 a crash leaves untold is judged again at the start, from the readings that were not settled.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gateway.core.alert_book import Book
 from gateway.core.alert_rules import Rule, Watch
+from gateway.core.alerts import STATES
 from gateway.core.clock import Now
 from gateway.core.expecting import Expected, Expecting
 from gateway.core.facts import AlertStands
@@ -53,9 +54,13 @@ class Alerts:
         rows: Iterable[AlertStands],
         gateway: str,
         figures: Callable[[], Figures],
+        well: Collection[str] = (),
         now: Now,
     ) -> None:
-        """Go on from the stored rows. gateway: its id, which stands for a device."""
+        """Go on from the stored rows. gateway: its id, which stands for a device.
+
+        well: names of the gateway's own alerts that are over, whatever a row says.
+        """
         self.book = book = Book(rows)
         self._rules = {rule.name: rule for rule in rules}
         self._registry = registry
@@ -68,6 +73,9 @@ class Alerts:
         self._next = now.mono
         for series in registry.series_by_id.values() if rules else ():
             _remember(self._watch(series, now), series)
+        for standing in book.open():
+            if standing.key.rule in well:
+                book.end(standing, why="it was not seen again", unix=now.unix)
 
     # -- readings ---------------------------------------------------------------------------
 
@@ -181,6 +189,8 @@ class Alerts:
 
     def _orphaned(self, standing: Standing) -> str | None:
         key = standing.key
+        if key.rule in STATES and key.device == self._gateway:
+            return None
         rule = self._rules.get(key.rule)
         if rule is None or not rule.about(key.device, key.metric):
             return "no rule is about it any more"

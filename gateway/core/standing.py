@@ -54,8 +54,9 @@ class Standing:
         """What an event tells of it now (Unix ms)."""
         rule, device, metric = self.key
         about = {"dev": device, "m": metric} if metric else {"dev": device}
-        told = {"source": "rule", "name": rule, "state": self.word, "n": self.n}
-        return {"v": 1, **about, **told, "since": self.since, **more, "t": now}
+        told = {"source": "rule", "name": rule, "state": self.word}
+        opened = {} if self.n is None else {"n": self.n, "since": self.since}
+        return {"v": 1, **about, **told, **opened, **more, "t": now}
 
 
 def detail(rule: Rule, value: float, *, opened: bool) -> dict[str, float]:

@@ -6,14 +6,19 @@ import { time } from "./format.js";
 
 const ENDED = new Set(["closed", "ok", "plenty"]);
 const KEPT = 100;
+const DIGITS = 6; // enough for people
 const MOMENTS = 1e12; // ms: so great a number of milliseconds is a moment, not a duration
 
 const keyOf = ({ dev, name, m }) => JSON.stringify([dev, name, m ?? null]);
+
+/** Of an alert from its opening to its closing; a device's EVENT and a gateway's state stand alone. */
+const identity = (alert) => `${keyOf(alert)} ${alert.n ?? `${alert.t} ${alert.state}`}`;
 
 /** What an alert is about, in words: `{temp: 41, limit: 40}` is "temp 41, limit 40". */
 export function words(detail) {
   if (detail === null || detail === undefined) return "";
   if (Array.isArray(detail)) return detail.map(words).join(", ");
+  if (typeof detail === "number") return String(Number.isInteger(detail) ? detail : +detail.toPrecision(DIGITS));
   if (typeof detail !== "object") return String(detail);
   return Object.entries(detail).map(pair).join(", ");
 }
@@ -57,10 +62,9 @@ export class Alerts {
     return found.sort((a, b) => isAcknowledged(a) - isAcknowledged(b) || b.t - a.t);
   }
 
+  /** One entry per alert, as it stands now: what it was before is over. */
   #remember(alert) {
-    const same = (known) =>
-      known.t === alert.t && known.state === alert.state && keyOf(known) === keyOf(alert);
-    if (this.recent.some(same)) return;
+    this.recent = this.recent.filter((known) => identity(known) !== identity(alert));
     const index = this.recent.findIndex((known) => known.t <= alert.t);
     this.recent.splice(index < 0 ? this.recent.length : index, 0, alert);
     this.recent.length = Math.min(this.recent.length, KEPT);

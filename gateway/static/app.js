@@ -44,7 +44,7 @@ const history = new History(state);
 const board = new Board(byId("board"), state);
 state.want = (series) => history.want(series);
 const devices = new Devices(byId("devices"));
-const attention = new Attention(byId("attention"));
+const attention = new Attention(byId("attention"), acknowledge);
 const log = new Log(byId("alerts"), acknowledge);
 const views = new Views(state);
 const banner = new Banner(byId("banner"));

@@ -1,6 +1,7 @@
 // What needs attention, above everything else: one card per device, the worst first.
 
-import { badge, setText } from "./dom.js";
+import { acknowledgeButton } from "./acknowledge.js";
+import { badge, keepFocus, setText } from "./dom.js";
 import { deviceLink, seriesLink } from "./route.js";
 import { BAD } from "./troubles.js";
 
@@ -11,23 +12,21 @@ const LEVELS = {
   1: { state: "warn", symbol: "warn", text: "notice" },
 };
 
-function cause({ text, metric, level }, device) {
+function cause({ text, metric, level, alert }, { device, onacknowledge }) {
   const item = document.createElement("li");
   item.dataset.level = String(level);
-  if (!metric || device === null) item.textContent = text;
-  else {
-    const link = document.createElement("a");
-    link.href = seriesLink(device, metric);
-    link.textContent = text;
-    item.append(link);
-  }
+  const told = document.createElement(metric && device !== null ? "a" : "span");
+  if (told.localName === "a") told.href = seriesLink(device, metric);
+  told.textContent = text;
+  item.append(told, alert ? acknowledgeButton(alert, onacknowledge) : "");
   return item;
 }
 
-function card({ device, level, causes }) {
+function card({ device, level, causes }, onacknowledge) {
   const element = document.createElement("li");
   element.className = "trouble-card";
   element.dataset.level = String(level);
+  element.dataset.key = device ?? "";
   const head = document.createElement("p");
   const name = document.createElement(device === null ? "b" : "a");
   name.textContent = device ?? "gateway";
@@ -37,7 +36,7 @@ function card({ device, level, causes }) {
   badge(mark, LEVELS[level]);
   head.append(mark, name);
   const list = document.createElement("ul");
-  list.append(...causes.map((one) => cause(one, device)));
+  list.append(...causes.map((one) => cause(one, { device, onacknowledge })));
   element.append(head, list);
   return element;
 }
@@ -59,9 +58,12 @@ export class Attention {
   #more;
   #known = "";
   #all = false;
+  #acknowledge;
 
-  constructor(root) {
+  /** `acknowledge(n)` acknowledges an alert; it rejects if that fails. */
+  constructor(root, acknowledge) {
     this.#root = root;
+    this.#acknowledge = acknowledge;
     this.#title = root.querySelector("h2 span");
     this.#list = root.querySelector("ul");
     this.#more = root.querySelector("button");
@@ -94,14 +96,14 @@ export class Attention {
   #retell() {
     const texts = this.#shown.flatMap(({ causes }) => causes.map(({ text }) => text));
     const items = this.#list.querySelectorAll(".trouble-card li");
-    items.forEach((item, i) => setText(item.firstElementChild ?? item, texts[i]));
+    items.forEach((item, i) => setText(item.firstElementChild, texts[i]));
   }
 
   #draw() {
-    const focused = document.activeElement?.getAttribute("href");
-    this.#list.replaceChildren(...this.#shown.map(card));
+    keepFocus(this.#root, () => {
+      this.#list.replaceChildren(...this.#shown.map((one) => card(one, this.#acknowledge)));
+    });
     this.#more.hidden = this.found.length <= SHOWN;
     setText(this.#more, this.#all ? "Show fewer" : `Show all ${this.found.length}`);
-    if (focused) this.#list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   }
 }

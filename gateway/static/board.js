@@ -1,4 +1,7 @@
 // The tiles, grouped by device. Only tiles in or near the view are touched.
+//
+// If there are many, that is. Whole groups are watched then, and laid out or skipped: each thing that
+// is watched costs the browser something in each frame. Only in a large group each tile is watched.
 
 import { byName, position, setText, stamp } from "./dom.js";
 import { absence, showPresence } from "./presence.js";
@@ -6,12 +9,15 @@ import { deviceLink } from "./route.js";
 import { SeriesTile } from "./tile.js";
 
 const MARGIN = "300px";
+const MANY = 150; // tiles; fewer are all drawn at once
+const LARGE = 60; // tiles of a group
 
 /** A device's heading and its tiles in the order of their names. */
 class Group {
   names = [];
 
   rank = 0; // level of its worst trouble
+  near = false; // in or near the view
 
   constructor(device) {
     this.device = device;
@@ -31,14 +37,25 @@ class Group {
     const index = position(this.names, metric, byName);
     this.names.splice(index, 0, metric);
     this.grid.insertBefore(tile, this.grid.children[index] ?? null);
+    tile.visible = this.near;
+  }
+
+  get tiles() {
+    return [...this.grid.children];
+  }
+
+  get large() {
+    return this.names.length > LARGE;
   }
 
   /** Be as wide as the tiles need, so that small groups share a line of the board. */
   fit(columns) {
-    const shown = [...this.grid.children].filter((tile) => !tile.hidden).length;
+    const shown = this.tiles.filter((tile) => !tile.hidden).length;
+    const span = Math.min(shown, columns);
     this.element.hidden = shown === 0;
     this.element.classList.toggle("narrow", shown === 1);
-    this.element.style.setProperty("--span", String(Math.min(shown, columns)));
+    this.element.style.setProperty("--span", String(span));
+    this.element.style.setProperty("--rows", String(Math.ceil(shown / Math.max(1, span))));
   }
 
   tick(device, now) {
@@ -128,10 +145,34 @@ export class Board {
     const tile = SeriesTile.of(series);
     tile.hidden = !this.#matches(series);
     this.#tiles.set(series, tile);
-    this.#observer.observe(tile);
+    if (this.#tiles.size === MANY) this.#watchAll();
     const group = this.#group(series.dev);
     group.add(tile);
+    if (group.large && this.#many) this.#watch(group, tile);
     return group;
+  }
+
+  get #many() {
+    return this.#tiles.size >= MANY;
+  }
+
+  /** From now on only what is in or near the view is drawn. */
+  #watchAll() {
+    this.#root.classList.add("many");
+    for (const group of this.#groups.values()) {
+      this.#observer.observe(group.element);
+      if (group.large) this.#watch(group);
+    }
+  }
+
+  /** A group that has become large is skipped no more; each of its tiles is. */
+  #watch(group, added) {
+    const first = group.grid.classList.contains("large") ? [added] : group.tiles;
+    group.grid.classList.add("large");
+    for (const tile of first) {
+      tile.visible = false; // until the browser says otherwise
+      this.#observer.observe(tile);
+    }
   }
 
   /** Count the columns that fit: a tile is at least `--tile` wide (rem, from the style sheet). */
@@ -151,7 +192,12 @@ export class Board {
   }
 
   #group(device) {
-    if (!this.#groups.has(device)) this.#groups.set(device, this.#place(new Group(device)));
+    if (!this.#groups.has(device)) {
+      const group = this.#place(new Group(device));
+      this.#groups.set(device, group);
+      group.near = !this.#many;
+      if (this.#many) this.#observer.observe(group.element);
+    }
     return this.#groups.get(device);
   }
 
@@ -165,9 +211,19 @@ export class Board {
 
   #seen(entries) {
     for (const { target, isIntersecting } of entries) {
-      target.visible = isIntersecting;
-      this.#draw(target);
+      if (target instanceof SeriesTile) this.#show(target, isIntersecting);
+      else this.#near(this.#groups.get(target.getAttribute("aria-label")), isIntersecting);
     }
+  }
+
+  #near(group, isNear) {
+    group.near = isNear;
+    if (!group.large) for (const tile of group.tiles) this.#show(tile, isNear);
+  }
+
+  #show(tile, isVisible) {
+    tile.visible = isVisible;
+    this.#draw(tile);
   }
 
   #draw(tile) {

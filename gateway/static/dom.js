@@ -34,6 +34,20 @@ export function badge(element, { state, symbol, text }) {
   setText(element.lastElementChild, text);
 }
 
+/** Redraw what is in `root`; the keyboard's focus stays: at the same control, else at the first one
+ * that has the same `data-key`. */
+export function keepFocus(root, redraw) {
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
+  const key = focused?.closest("[data-key]")?.dataset.key;
+  const names = ["href", "aria-label"].map((name) => [name, focused?.getAttribute(name)]);
+  redraw();
+  if (key === undefined) return;
+  const item = [...root.querySelectorAll("[data-key]")].find(({ dataset }) => dataset.key === key);
+  const controls = [...(item?.querySelectorAll("a, button") ?? [])];
+  const same = controls.find((one) => names.every(([name, value]) => one.getAttribute(name) === value));
+  (same ?? controls[0] ?? root).focus();
+}
+
 /** Where `key` belongs in the sorted array `keys`. */
 export function position(keys, key, compare) {
   let low = 0;

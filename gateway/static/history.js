@@ -32,7 +32,7 @@ export class History {
   #next() {
     while (this.#running < AT_ONCE && this.#wanted.length > 0) {
       this.#running += 1;
-      this.#fill(this.#wanted.shift());
+      this.#fill(this.#wanted.pop()); // what came into view last is looked at now
     }
   }
 

@@ -1,7 +1,8 @@
 // The alerts as a table: those that are open first, then the newest that were told.
 
+import { acknowledgeButton } from "./acknowledge.js";
 import { isAcknowledged, isOver, words } from "./alerts.js";
-import { badge, setText } from "./dom.js";
+import { badge, keepFocus, setText } from "./dom.js";
 import { moment } from "./format.js";
 import { deviceLink, seriesLink } from "./route.js";
 
@@ -31,25 +32,6 @@ function from({ dev, m, source }) {
   return link;
 }
 
-/** The button that tells others that somebody looks after it; nothing for what needs none. */
-function button(alert, onacknowledge) {
-  if (isOver(alert) || isAcknowledged(alert) || alert.n === undefined) return "";
-  const element = document.createElement("button");
-  element.type = "button";
-  element.className = "button small";
-  element.textContent = "Acknowledge";
-  element.setAttribute("aria-label", `Acknowledge ${alert.name} of ${alert.dev}`);
-  element.addEventListener("click", async () => {
-    element.disabled = true;
-    await onacknowledge(alert.n).catch((error) => {
-      element.disabled = false;
-      element.title = error.message;
-      element.textContent = "Failed: try again";
-    });
-  });
-  return element;
-}
-
 function told({ text, detail, by, note }) {
   const who = by ? `seen by ${by}${note ? `: ${note}` : ""}` : "";
   return [text, words(detail), who].filter(Boolean).join("; ");
@@ -58,6 +40,7 @@ function told({ text, detail, by, note }) {
 function row(alert, onacknowledge) {
   const element = document.createElement("tr");
   element.setAttribute("role", "row");
+  element.dataset.key = JSON.stringify([alert.dev, alert.name, alert.m, alert.n]);
   const state = document.createElement("span");
   state.className = "presence";
   badge(state, standing(alert));
@@ -67,7 +50,7 @@ function row(alert, onacknowledge) {
   name.textContent = String(alert.name);
   element.append(
     name, cell("State", state), cell("From", from(alert)), cell("Detail", told(alert)),
-    cell("Since", moment(alert.since ?? alert.t, SECOND)), cell("", button(alert, onacknowledge)),
+    cell("Since", moment(alert.since ?? alert.t, SECOND)), cell("", acknowledgeButton(alert, onacknowledge)),
   );
   return element;
 }
@@ -92,6 +75,7 @@ export class Log {
     const shown = [...open, ...rest].slice(0, Math.max(LISTED, open.length));
     this.#root.hidden = shown.length === 0;
     setText(this.#root.querySelector("h2 span"), open.length > 0 ? `${open.length} open` : "none open");
-    this.#root.querySelector("tbody").replaceChildren(...shown.map((alert) => row(alert, this.#acknowledge)));
+    const rows = shown.map((alert) => row(alert, this.#acknowledge));
+    keepFocus(this.#root, () => this.#root.querySelector("tbody").replaceChildren(...rows));
   }
 }

@@ -51,7 +51,7 @@ export class SeriesTile extends HTMLElement {
 
   /** Mark what is wrong with the series: `{level, text, short}`, or null. */
   mark(trouble) {
-    this.dataset.level = trouble ? String(trouble.level) : "0";
+    setAttribute(this, "data-level", trouble ? String(trouble.level) : "0");
     if (this.childElementCount === 1) return; // drawn later, and marked then
     const shown = this.#part(".trouble");
     shown.hidden = !trouble;

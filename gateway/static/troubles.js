@@ -41,10 +41,14 @@ function ofRecords(device, now) {
 function ofAlert(alert) {
   const about = [alert.text, words(alert.detail)].filter(Boolean).join("; ");
   const where = alert.m ? `${alert.m}: ` : "";
-  const told = `${where}${alert.name}${about ? ` (${about})` : ""}`;
-  const level = isAcknowledged(alert) ? WARN : BAD;
-  const text = isAcknowledged(alert) ? `${told}, acknowledged` : told;
-  return { level, text, metric: alert.m, short: alert.text || String(alert.name) };
+  const text = `${where}${alert.name}${about ? ` (${about})` : ""}`;
+  return seen({ level: BAD, text, metric: alert.m, short: alert.text || String(alert.name), alert });
+}
+
+/** What somebody looks after already is a notice. */
+function seen(cause) {
+  if (!cause.alert || !isAcknowledged(cause.alert)) return cause;
+  return { ...cause, level: WARN, text: `${cause.text}, acknowledged` };
 }
 
 function ofSilence(silent, now) {
@@ -69,9 +73,10 @@ function ofDevice(device, { silent, alerts, now }) {
   return found.sort((a, b) => b.level - a.level);
 }
 
-function ofStore(store) {
-  if (store?.state === "full") return [{ level: BAD, text: "the disk is full: devices wait" }];
-  return store?.state === "short" ? [{ level: WARN, text: "the disk has little room left" }] : [];
+function ofStore(store, alert) {
+  if (store?.state === "full") return [seen({ level: BAD, text: "the disk is full: devices wait", alert })];
+  if (store?.state === "short") return [seen({ level: WARN, text: "the disk has little room left", alert })];
+  return [];
 }
 
 function ofBroker(broker) {
@@ -81,14 +86,16 @@ function ofBroker(broker) {
   return [];
 }
 
-/** Alerts of the gateway itself that `store` and `broker` do not tell already. */
-function ofGateway(state) {
-  const own = [...state.alerts.open.values()].filter(({ dev }) => !state.devices.has(dev));
-  return own.filter(({ name }) => name !== "disk").map(ofAlert);
+/** What is wrong with the gateway itself. */
+function ofGateway({ alerts, devices, store, broker }) {
+  const own = [...alerts.open.values()].filter(({ dev }) => !devices.has(dev));
+  const disk = own.find(({ name }) => name === "disk");
+  const others = own.filter((alert) => alert !== disk);
+  return [...ofStore(store, disk), ...ofBroker(broker), ...others.map(ofAlert)];
 }
 
-/** `[{device|null, level, causes: [{level, text, metric?, short?}]}]`, worst first; `short` is for
- * a place where the metric stands already. */
+/** `[{device|null, level, causes: [{level, text, metric?, short?, alert?}]}]`, worst first; `short` is for
+ * a place where the metric stands already, `alert` is the one that tells it. */
 export function troubles(state) {
   const now = state.now();
   const silent = byDevice(state.silent());
@@ -96,8 +103,7 @@ export function troubles(state) {
     const facts = { silent: silent.get(device.id) ?? [], alerts: state.alerts, now };
     return { device: device.id, causes: ofDevice(device, facts) };
   });
-  const own = [...ofStore(state.store), ...ofBroker(state.broker), ...ofGateway(state)];
-  found.push({ device: null, causes: own });
+  found.push({ device: null, causes: ofGateway(state) });
   return found
     .filter(({ causes }) => causes.length > 0)
     .map((one) => ({ ...one, level: Math.max(...one.causes.map(({ level }) => level)) }))

@@ -181,13 +181,14 @@ def test_all_modules_are_preloaded() -> None:
     assert sorted(preloaded) == sorted(reach("app.js", set()) - {"app.js"})
 
 
-def thousand(page: Page) -> None:
-    """A stream with a thousand series, each of them told anew four times."""
+def thousand(page: Page, each: int) -> None:
+    """A stream with a thousand series, `each` of a device, each of them told anew four times."""
 
     def rows(t0: int) -> list[dict[str, Any]]:
         return [
             {
-                "v": 1, "dev": f"device-{i // 20}", "m": f"metric-{i % 20}", "u": "Cel", "w": "10s",
+                "v": 1, "dev": f"device-{i // each}", "m": f"metric-{i % each}", "u": "Cel",
+                "w": "10s",
                 "t0": t0, "t1": t0 + 10_000, "n": 10, "mean": i + 0.5, "min": i, "max": i + 1,
                 "std": 0.1, "p50": i, "p95": i, "first": i, "last": i,
             }
@@ -207,8 +208,11 @@ def thousand(page: Page) -> None:
     quiet(page)
 
 
-def test_a_thousand_series_are_drawn_and_scrolled(page: Page, plain_gateway: Any) -> None:
-    thousand(page)
+@pytest.mark.parametrize("each", [20, SERIES], ids=["50 devices", "one device"])
+def test_a_thousand_series_are_drawn_and_scrolled(
+    page: Page, plain_gateway: Any, each: int
+) -> None:
+    thousand(page, each)
     page.goto(plain_gateway.url)
     expect(page.locator("#total-series")).to_have_text(re.compile(r"1\D?000"))
     expect(page.locator("series-tile").last).to_be_attached()
@@ -218,6 +222,8 @@ def test_a_thousand_series_are_drawn_and_scrolled(page: Page, plain_gateway: Any
     assert frames
     drawn = page.locator("series-tile:has(.value)").count()
     assert 0 < drawn < SERIES, "only what is in view is drawn"
+    page.locator("series-tile").last.scroll_into_view_if_needed()
+    expect(page.locator("series-tile .value").last).to_have_text(re.compile(r"\d"))
     middle, late = frames[len(frames) // 2], frames[int(len(frames) * 0.99)]
     print(json.dumps({"frames": len(frames), "median_ms": middle, "p99_ms": late}))
 

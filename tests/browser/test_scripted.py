@@ -80,6 +80,22 @@ def test_a_value_turns_grey_after_three_expected_intervals(page: Page, plain_gat
     expect(tile.locator(".age")).to_have_text(re.compile(r"\d s"))
 
 
+@pytest.mark.parametrize("width", [320, 360])
+def test_a_stale_value_can_be_read_on_a_phone(page: Page, plain_gateway: Any, width: int) -> None:
+    """Its number is not cut for the sign that says how old it is."""
+    page.set_viewport_size({"width": width, "height": 800})
+    pair = [reading(17.07, unit="%RH", metric=name, t=NOW - 300_000) for name in ("a", "b")]
+    script(
+        page, *pair, *[summary(low=17, high=17.2, m=name, t0=NOW - 310_000) for name in ("a", "b")]
+    )
+    page.goto(plain_gateway.url)
+    tile = page.locator("series-tile").first
+    expect(tile).to_have_class(re.compile("stale"))
+    value = tile.locator(".value")
+    expect(value).to_have_text(re.compile("17.07"))
+    assert value.evaluate("element => element.scrollWidth <= element.clientWidth")
+
+
 def test_the_page_says_how_to_start_a_first_device(page: Page, plain_gateway: Any) -> None:
     script(page)
     page.goto(plain_gateway.url)

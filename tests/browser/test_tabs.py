@@ -2,6 +2,8 @@
 
 import base64
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.processes import PATIENCE_S, GatewayProcess
 from tests.reverse_proxies import KINDS, NAME, ReverseProxy
 from tests.wire_client import new_epoch
 
+PASSWORD = "correct horse battery"
 TABS = 9
 """More than the six connections that a browser opens to one host."""
 LISTEN = """() => new Promise((heard) => {
@@ -36,6 +39,8 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReversePro
     gateway = GatewayProcess(tmp_path)
     text = gateway.config.read_text().replace("[listen]\n", f'[listen]\nhosts = ["{NAME}"]\n')
     gateway.config.write_text(text)
+    add = [sys.executable, "-m", "gateway", "user", "add", "ada", "--config", str(gateway.config)]
+    subprocess.run(add, input=PASSWORD.encode(), check=True, capture_output=True)
     gateway.start()
     with ReverseProxy(request.param, tmp_path, gateway.port).running() as proxy:
         yield proxy
@@ -47,13 +52,13 @@ def context(browser: Browser, proxy: ReverseProxy) -> Iterator[BrowserContext]:
     context = browser.new_context(
         base_url=f"https://{proxy.host}",
         ignore_https_errors=True,
-        http_credentials={"username": "someone", "password": "secret"},
     )
     yield context
     context.close()
 
 
 def test_many_tabs_share_one_connection(context: BrowserContext, proxy: ReverseProxy) -> None:
+    sign_in(context)
     tabs = [context.new_page() for _ in range(TABS)]
     for tab in tabs:
         tab.goto("/healthz")
@@ -67,6 +72,18 @@ def test_many_tabs_share_one_connection(context: BrowserContext, proxy: ReverseP
     if proxy.kind == "haproxy":
         page.close()
         assert_one_connection(proxy)
+
+
+def sign_in(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text("live")
+    (cookie,) = context.cookies()
+    assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
+    page.close()
 
 
 def assert_one_connection(proxy: ReverseProxy) -> None:

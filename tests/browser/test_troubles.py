@@ -117,7 +117,8 @@ def test_a_device_that_is_well_again_goes_back_to_its_place(page: Page, plain_ga
     expect(page.locator("#alerts tbody tr").first).to_contain_text("closed")
 
 
-def test_an_alert_is_acknowledged(page: Page, plain_gateway: Any) -> None:
+@pytest.mark.parametrize("place", ["#attention", "#alerts"])
+def test_an_alert_is_acknowledged(page: Page, plain_gateway: Any, place: str) -> None:
     sick(page)
     posted: list[str] = []
 
@@ -127,15 +128,66 @@ def test_an_alert_is_acknowledged(page: Page, plain_gateway: Any) -> None:
 
     page.route("**/api/alerts/*/ack", serve)
     page.goto(plain_gateway.url)
+    button = page.get_by_role("button", name="Acknowledge too-hot of d-2")
+    expect(button).to_have_count(2)
+    page.locator(place).get_by_role("button", name="Acknowledge too-hot of d-2").click()
     row = page.locator("#alerts tbody tr", has_text="too-hot")
-    page.get_by_role("button", name="Acknowledge too-hot of d-2").click()
-    expect(row.first).to_contain_text("acknowledged")
-    expect(row.first).to_contain_text("seen by ann")
+    expect(row).to_have_text([re.compile("acknowledged.*seen by ann", re.DOTALL)])
+    expect(button).to_have_count(0)
     assert posted == ["POST alerts/12/ack"]
-    expect(row).to_have_count(1)  # how it stands now, and not how it stood
     expect(page.locator("#attention .trouble-card")).to_have_text(
         [re.compile("d-3"), re.compile("d-4"), re.compile("d-2.*acknowledged")]
     )
+
+
+@pytest.mark.parametrize("place", ["#attention", "#alerts"])
+def test_acknowledging_by_keyboard_keeps_the_place(
+    page: Page, plain_gateway: Any, place: str
+) -> None:
+    sick(page)
+    told = {**HOT, "state": "acknowledged", "by": "ann", "t": NOW + 1}
+    page.route("**/api/alerts/*/ack", lambda route: answer(route, told))
+    page.goto(plain_gateway.url)
+    button = page.locator(place).get_by_role("button", name="Acknowledge too-hot of d-2")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button).to_have_count(0)
+    assert "d-2" in page.evaluate("document.activeElement.textContent")
+    assert page.evaluate("document.activeElement.localName") == "a"
+
+
+def test_what_is_wrong_with_the_gateway_itself_is_acknowledged(
+    page: Page, plain_gateway: Any
+) -> None:
+    own = {"v": 1, "dev": "gw-1", "source": "gateway", "since": NOW, "t": NOW}
+    full = {**own, "name": "disk", "state": "full", "n": 4, "text": "the disk is full"}
+    clock = {**own, "name": "clock", "state": "wrong", "n": 5, "text": "the clock is not believed"}
+    script(page, reading(1), ("alert", full), ("alert", clock))
+    store = {"bytes": 1, "free": 1, "time_to_full_s": None, "state": "full", "written_per_day": 0}
+    page.route("**/api/devices", lambda r: answer(r, {"devices": [device("d-1")], "store": store}))
+    seen = {**full, "state": "acknowledged", "by": "ann", "t": NOW + 1}
+    page.route("**/api/alerts/4/ack", lambda route: answer(route, seen))
+    page.goto(plain_gateway.url)
+    causes = page.locator("#attention .trouble-card li > :first-child")
+    expect(causes).to_have_text(
+        ["the disk is full: devices wait", "clock (the clock is not believed)"]
+    )
+    page.locator("#attention").get_by_role("button", name="Acknowledge disk").click()
+    expect(causes).to_have_text(
+        ["the disk is full: devices wait, acknowledged", "clock (the clock is not believed)"]
+    )
+
+
+def test_an_alert_that_is_over_stands_once_and_asks_for_nothing(
+    page: Page, plain_gateway: Any
+) -> None:
+    over = {**HOT, "state": "closed", "until": NOW + 1, "t": NOW + 1}
+    told = {"v": 1, "dev": "d-2", "source": "device", "name": 7, "t": NOW}
+    script(page, reading(1), ("alert", HOT), ("alert", told), ("alert", over))
+    page.goto(plain_gateway.url)
+    rows = page.locator("#alerts tbody tr")
+    expect(rows).to_have_text([re.compile("too-hot.*closed", re.DOTALL), re.compile("7.*told")])
+    expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("reason", "faults"), [("slow", 1), ("epoch", 0)])

@@ -1,11 +1,13 @@
 """Rules over durable readings, clocks and figures: what is told, stored and known again."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gateway.core import alerts
 from gateway.core import facts as f
 from gateway.core.alert_book import UnknownAlert
 from gateway.core.alert_rules import Limits, Rule, Watch
@@ -33,7 +35,13 @@ STUCK = Rule("stuck", Watch.OUTBOX, limits=Limits(60.0, None, 6.0, hold=30 * S))
 class World:
     """Alerts over a registry with the device shed-1; `now` is seconds after UNIX."""
 
-    def __init__(self, *rules: Rule, rows: Any = (), registry: Registry | None = None) -> None:
+    def __init__(
+        self,
+        *rules: Rule,
+        rows: Any = (),
+        registry: Registry | None = None,
+        well: Collection[str] = (),
+    ) -> None:
         self.now = 0.0
         self.registry = registry or self._registry()
         self.figures = Figures(0.5, 0.0)
@@ -44,6 +52,7 @@ class World:
             rows=rows,
             gateway="gw-1",
             figures=lambda: self.figures,
+            well=well,
             now=self._now(),
         )
         self.events: list[dict[str, Any]] = []
@@ -249,6 +258,18 @@ def test_an_alert_whose_rule_is_gone_is_closed():
     assert again.tick() == ["hot closed"]
     assert again.events[0]["detail"] == {"reason": "no rule is about it any more"}
     assert again.tick() == []
+
+
+@pytest.mark.parametrize("well", [set(), {"disk"}])
+def test_no_rule_has_to_be_about_the_gateway_itself(well: set[str]):
+    """An alert of its own ends by itself, or at the start if its state is not known any more."""
+    world = World()
+    group = world.group()
+    alerts.change(group, world.alerts.book, gateway="gw-1", name="disk", state="full")
+    rows = [fact for fact in group.facts if isinstance(fact, f.AlertStands)]
+    again = World(rows=rows, registry=world.registry, well=well)
+    assert again.tick() == (["disk closed"] if well else [])
+    assert again.alerts.book.in_force == (0 if well else 1)
 
 
 def test_an_alert_of_a_removed_device_is_closed():

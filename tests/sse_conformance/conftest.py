@@ -1,18 +1,22 @@
 """Which server is tested: the one at --url, or a gateway that is started here."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import GatewayProcess
-from tests.sse_conformance.server import Command, Server, ours
+from tests.sse_conformance.server import Command, Passing, Server, ours
 
 OPTIONS = {
     "--url": "the event stream of the server to test; without it, our own gateway is started",
     "--publish": "a shell command that causes one event, whose data is its standard input",
     "--field": "where in the event's JSON the published text is (default: the data is the text)",
     "--cursor-parameter": "the query parameter that stands for Last-Event-ID, if there is one",
+    "--passing-header": "a header like --header, for the one test that takes its leave away",
+    "--revoke": "a shell command after which --passing-header opens nothing any more",
     "--skip-cases": "numbers of cases that do not apply, such as 3,12",
 }
 REPEATED = {
@@ -92,15 +96,19 @@ def _server(request: pytest.FixtureRequest) -> Server:
     if url is None:
         return ours(request.getfixturevalue("_gateway"))
     command = option(config, "--publish")
-    pairs = (line.partition(":") for line in config.getoption("--header"))
     return Server(
         url,
         Command(command) if command else None,
-        headers={name.strip(): value.strip() for name, _, value in pairs},
+        headers=_headers(*config.getoption("--header")),
         cursor_parameter=option(config, "--cursor-parameter"),
         own=frozenset(config.getoption("--own-event")),
         field=option(config, "--field"),
     )
+
+
+def _headers(*lines: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 @pytest.fixture
@@ -115,3 +123,40 @@ def publishing(server: Server) -> Server:
     if server.publisher is None:
         pytest.skip("needs --publish")
     return server
+
+
+@pytest.fixture
+def passing(request: pytest.FixtureRequest, server: Server) -> Passing:
+    """Somebody who may look, and how to end that."""
+    header, command = (option(request.config, name) for name in ("--passing-header", "--revoke"))
+    if header and command:
+        return Passing(server, server.headers | _headers(header), command)
+    if option(request.config, "--url"):
+        pytest.skip("needs --passing-header and --revoke")
+    return request.getfixturevalue("script")
+
+
+def run(gateway: GatewayProcess, *command: str, given: str = "") -> str:
+    """A command of the gateway's; what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *command, "--config", str(gateway.config)],
+        input=given + "\n", check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    gateway = GatewayProcess(tmp_path_factory.mktemp("guarded"), more=MORE)
+    run(gateway, "user", "add", "ada", given="correct horse battery")
+    gateway.start()
+    yield gateway
+    gateway.kill()
+
+
+@pytest.fixture
+def script(only_ours: None, _guarded: GatewayProcess) -> Passing:
+    """A script with a token, at a gateway at which people sign in."""
+    token = run(_guarded, "token", "add", "passing")
+    revoke = f"{sys.executable} -m gateway token revoke passing --config {_guarded.config}"
+    return Passing(ours(_guarded), {"Authorization": f"Bearer {token}"}, revoke)

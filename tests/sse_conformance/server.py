@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -53,6 +53,7 @@ class Server:
         method: str = "GET",
         version: str = "1.1",
         source: str | None = None,
+        paused: bool = False,
     ) -> "contextlib.AbstractAsyncContextManager[Stream]":
         """A stream, open until the block is left. `cursor` goes by header."""
         sent = self.headers | (headers or {})
@@ -67,7 +68,7 @@ class Server:
         @contextlib.asynccontextmanager
         async def opened() -> AsyncIterator[Stream]:
             asked = await Stream.ask(
-                address, headers=sent, method=method, version=version, source=source
+                address, headers=sent, method=method, version=version, source=source, paused=paused
             )
             async with asked as stream:
                 yield stream
@@ -146,6 +147,25 @@ class Command:
             )
             await process.communicate(text.encode())
             assert process.returncode == 0, f"--publish: {self.line} failed"
+
+
+@dataclass
+class Passing:
+    """A server as somebody sees it whose leave to look ends with a shell command."""
+
+    everybody: Server
+    headers: dict[str, str]
+    command: str
+
+    @property
+    def server(self) -> Server:
+        return replace(self.everybody, headers=self.headers)
+
+    async def revoke(self) -> None:
+        process = await asyncio.create_subprocess_shell(
+            self.command, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await process.wait() == 0, f"--revoke: {self.command} failed"
 
 
 class Device:

@@ -1,6 +1,7 @@
 """One event stream of any server, read off the socket, with every byte of its body kept."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -39,8 +40,9 @@ class Stream(Client):
         method: str = "GET",
         version: str = "1.1",
         source: str | None = None,
+        paused: bool = False,
     ) -> "Stream":
-        """Send the request, from the address `source` if there is one."""
+        """Send the request, from the address `source` if there is one; read nothing if `paused`."""
         where = urlsplit(url)
         secure = None
         if where.scheme == "https":
@@ -48,13 +50,14 @@ class Stream(Client):
             secure.check_hostname, secure.verify_mode = False, ssl.CERT_NONE
         port = where.port or (443 if secure else 80)
         sent = {"Host": where.netloc, "Accept": "text/event-stream"} | dict(headers)
+        sock = await _connected(where.hostname or "", port, source, small=paused)
         reader, writer = await asyncio.open_connection(
-            where.hostname,
-            port,
+            sock=sock,
             ssl=secure,
             server_hostname=sent["Host"].partition(":")[0] if secure else None,
-            local_addr=None if source is None else (source, 0),
         )
+        if paused:
+            writer.transport.pause_reading()
         stream = cls(reader, writer)
         stream.parser = Recorder()
         target = (where.path or "/") + (f"?{where.query}" if where.query else "")
@@ -96,3 +99,19 @@ class Stream(Client):
             raise EOFError
         self._left -= len(data)
         self._events += self.parser.feed(data)
+
+
+async def _connected(host: str, port: int, source: str | None, *, small: bool) -> socket.socket:
+    """A connection; with a small buffer for what was not read yet if that is wanted."""
+    loop = asyncio.get_running_loop()
+    (family, kind, protocol, _, where), *_ = await loop.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    )
+    sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    if small:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    if source is not None:
+        sock.bind((source, 0))
+    await loop.sock_connect(sock, where)
+    return sock

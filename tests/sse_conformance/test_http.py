@@ -21,9 +21,11 @@ async def test_the_headers_come_before_anything_happens(server: Server) -> None:
 
 @pytest.mark.case(10)
 async def test_head_gets_headers_and_no_stream(server: Server) -> None:
-    async with server.ask(method="HEAD") as stream:
+    async with server.ask(method="HEAD", headers={"Connection": "close"}) as stream:
         await stream.answer()
         assert stream.code in {200, 405}
+        async with asyncio.timeout(server.patience):
+            assert await stream.reader.read() == b""
 
 
 @pytest.mark.case(10)
@@ -42,17 +44,6 @@ async def test_a_client_of_http_1_0_gets_no_chunks(server: Server) -> None:
         assert "transfer-encoding" not in stream.headers
         await server.settle(stream)
         assert await server.cause(stream, 2)
-
-
-@pytest.mark.case(11)
-async def test_without_its_header_nobody_is_let_in(server: Server) -> None:
-    if not server.headers:
-        pytest.skip("needs --header")
-    anonymous = Server(server.url)
-    for cursor in (None, "1"):
-        async with anonymous.ask(cursor=cursor) as stream:
-            await stream.answer()
-            assert stream.code in {401, 403}
 
 
 @pytest.mark.case(12)
@@ -88,10 +79,17 @@ async def test_what_is_wrong_with_a_request_is_said_by_name(gateway: GatewayProc
             await client.get("/events?colour=red"),
             await client.get("/events?window=10"),
             await client.get("/events", headers={"Host": "evil.example"}),
+            await client.get("/events", headers=foreign),
             await client.post("/api/devices/d1/commands", json={"op": 1}, headers=foreign),
         ]
     said = [(answer.status_code, answer.json()["error"]["parameter"]) for answer in answers]
-    assert said == [(400, "colour"), (400, "window"), (421, "Host"), (403, "Origin")]
+    assert said == [
+        (400, "colour"),
+        (400, "window"),
+        (421, "Host"),
+        (403, "Origin"),
+        (403, "Origin"),
+    ]
 
 
 @pytest.mark.case(33)
@@ -108,10 +106,11 @@ async def test_who_leaves_at_any_moment_disturbs_nobody(server: Server) -> None:
 
 @pytest.mark.case(28)
 async def test_who_does_not_read_holds_nobody_up(publishing: Server) -> None:
+    """More happens than fits into any buffer on the way to somebody who takes nothing."""
     server = publishing
-    async with server.ask() as witness, server.ask() as idle:
+    async with server.ask() as witness, server.ask(paused=True) as idle:
         await server.settle(witness)
-        idle.writer.transport.pause_reading()
-        for _ in range(4):
-            async with asyncio.timeout(server.patience):
-                assert len(await server.cause(witness, 10)) >= 10
+        for _ in range(10):
+            async with asyncio.timeout(4 * server.patience):
+                assert len(await server.cause(witness, 40, size=12_000)) >= 40
+        idle.writer.transport.abort()
