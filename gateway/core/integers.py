@@ -54,22 +54,33 @@ def read_integers(source: Source, n: int) -> Words:
         raise ValueError(f"integers that begin with {head}")
     starts = [_unzigzag(source.varint()) for _ in range(order)]
     centre = np.uint64(_unzigzag(source.varint()))
-    m = n - order
-    words = np.full(m, centre)
+    words = np.empty(n, np.uint64)
+    words[:order] = starts
+    words[order:] = centre
     if width:
-        words += _read_planes(source, m, width=width, divisor=source.varint())
-    for start in reversed(starts):
-        words = np.cumsum(np.concatenate((np.array([start], np.uint64), words)))
+        words[order:] += _read_planes(source, n - order, width=width, divisor=source.varint())
+    for first in reversed(range(order)):
+        np.cumsum(words[first:], out=words[first:])
     return words
 
 
 def _read_planes(source: Source, m: int, *, width: int, divisor: int) -> Words:
+    folded = _read_folded(source, m, width)
+    negative = np.negative(folded & np.uint64(1))
+    folded >>= np.uint64(1)
+    folded ^= negative
+    if divisor != 1:
+        folded *= np.uint64(divisor)
+    return folded
+
+
+def _read_folded(source: Source, m: int, width: int) -> Words:
+    if width == 1:
+        return np.frombuffer(source.inflated(m), np.uint8).astype(np.uint64)
     planes = np.zeros((m, 8), np.uint8)
     for place in range(width):
         planes[:, place] = np.frombuffer(source.inflated(m), np.uint8)
-    folded = planes.view("<u8").reshape(m).astype(np.uint64, copy=False)
-    rest: Words = folded >> np.uint64(1) ^ np.uint64(0) - (folded & np.uint64(1))
-    return rest * np.uint64(divisor)
+    return planes.view("<u8").reshape(m).astype(np.uint64, copy=False)
 
 
 def _zigzag(word: int) -> int:
