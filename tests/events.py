@@ -49,6 +49,7 @@ class MemoryLog:
     def __init__(self, events: Sequence[EventLogged] = ()) -> None:
         self.events = list(events)
         self.delay = False
+        self.asked = 0
         self.at_once = 0
         self.most_at_once = 0
 
@@ -62,6 +63,7 @@ class MemoryLog:
         return found[:limit]
 
     async def event_bounds(self) -> tuple[int, int]:
+        self.asked += 1
         if self.delay:
             await asyncio.sleep(0)
         return (self.events[0].id, self.events[-1].id) if self.events else (0, 0)
@@ -85,6 +87,13 @@ class Stand:
             clock=lambda: self.now,
         )
         self.port = 0
+        self.runner: web.AppRunner
+
+    @property
+    def connections(self) -> int:
+        """How many connections are aiohttp's."""
+        assert self.runner.server is not None
+        return len(self.runner.server.connections)
 
     def publish(self, *events: EventLogged) -> None:
         self.log.events += events
@@ -110,6 +119,7 @@ async def stand(
     app = web.Application()
     app.router.add_get("/events", there.serve)
     runner = web.AppRunner(app, handler_cancellation=cancelling, access_log=None)
+    there.runner = runner
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
