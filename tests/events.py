@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -113,6 +114,7 @@ async def stand(
     limits: Limits = DESIGN,
     head: int = 0,
     cancelling: bool = True,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Stand]:
     """Serve a hub on an ephemeral port of the loopback."""
     there = Stand(events, limits, head=head)
@@ -121,7 +123,7 @@ async def stand(
     runner = web.AppRunner(app, handler_cancellation=cancelling, access_log=None)
     there.runner = runner
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     there.port = runner.addresses[0][1]
     try:
@@ -153,13 +155,17 @@ class Client:
         method: str = "GET",
         version: str = "1.1",
         paused: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> "Client":
         sock = socket.socket()
         if paused:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=2**16)
+        name = None if tls is None else "127.0.0.1"
+        reader, writer = await asyncio.open_connection(
+            sock=sock, limit=2**16, ssl=tls, server_hostname=name
+        )
         if paused:
             writer.transport.pause_reading()
         client = cls(reader, writer)
