@@ -56,31 +56,34 @@ def read_integers(source: Source, n: int) -> Words:
     centre = np.uint64(_unzigzag(source.varint()))
     words = np.empty(n, np.uint64)
     words[:order] = starts
-    words[order:] = centre
-    if width:
-        words[order:] += _read_planes(source, n - order, width=width, divisor=source.varint())
+    words[order:] = _read_rest(source, n - order, width, centre) if width else centre
     for first in reversed(range(order)):
-        np.cumsum(words[first:], out=words[first:])
+        np.add.accumulate(words[first:], out=words[first:])
     return words
 
 
-def _read_planes(source: Source, m: int, *, width: int, divisor: int) -> Words:
-    folded = _read_folded(source, m, width)
-    negative = np.negative(folded & np.uint64(1))
-    folded >>= np.uint64(1)
-    folded ^= negative
-    if divisor != 1:
-        folded *= np.uint64(divisor)
-    return folded
-
-
-def _read_folded(source: Source, m: int, width: int) -> Words:
+def _read_rest(source: Source, m: int, width: int, centre: np.uint64) -> Words:
+    divisor = np.uint64(source.varint())
     if width == 1:
-        return np.frombuffer(source.inflated(m), np.uint8).astype(np.uint64)
+        return (_UNFOLDED * divisor + centre).take(_read_plane(source, m))
     planes = np.zeros((m, 8), np.uint8)
     for place in range(width):
-        planes[:, place] = np.frombuffer(source.inflated(m), np.uint8)
-    return planes.view("<u8").reshape(m).astype(np.uint64, copy=False)
+        planes[:, place] = _read_plane(source, m)
+    folded: Words = planes.view("<u8").reshape(m).astype(np.uint64)
+    return _unfolded(folded) * divisor + centre
+
+
+def _read_plane(source: Source, m: int) -> NDArray[np.uint8]:
+    return np.frombuffer(source.inflated(m), np.uint8)
+
+
+def _unfolded(folded: Words) -> Words:
+    """Words as `_zigzag` folded them, unfolded."""
+    sign: Words = np.negative(folded & np.uint64(1))
+    return folded >> np.uint64(1) ^ sign
+
+
+_UNFOLDED = _unfolded(np.arange(256, dtype=np.uint64))
 
 
 def _zigzag(word: int) -> int:
