@@ -4,7 +4,8 @@
 
 Builds databases of 1 Hz series in chunks, with some fresh readings in the journal, and prints the
 median and the greatest time of 200 reads through the store, and of the same reads from a table of
-rows clustered by series and time (up to 10 million readings).
+rows clustered by series and time (up to 10 million readings), in turn. Both sides give arrays:
+times as int64, values as float64.
 """
 
 import argparse
@@ -104,6 +105,13 @@ async def hour(store: SqliteStore, series: int, since: int) -> int:
     return sum([len(run.t) async for _, run in found])
 
 
+def plain_hour(conn: sqlite3.Connection, series: int, since: int) -> int:
+    """The same as `hour`, from rows: times as int64, values as float64."""
+    sql = "SELECT t, v FROM r WHERE s = ? AND t >= ? AND t < ?"
+    t, v = zip(*conn.execute(sql, (series, since, since + HOUR_NS)).fetchall(), strict=True)
+    return min(len(np.array(t, np.int64)), len(np.array(v)))
+
+
 def timed(name: str, times: list[float]) -> dict[str, float]:
     return {name: 1000 * statistics.median(times), f"{name}_max": 1000 * max(times)}
 
@@ -121,38 +129,31 @@ async def measure(folder: Path, total: int, series: int, newest: int) -> dict[st
         (rng.randint(1, series), (START + rng.randint(0, max(1, each - 3600)) * 1000) * 10**6)
         for _ in range(READS)
     ]
-    times, recent = [], []
+    rows = clustered(folder / "rows.db", series, each) if total <= ROWS_AT_MOST else None
+    chunks_s, rows_s, newest_s = [], [], []
     for number, since in places:
         begun = time.perf_counter()
-        await hour(store, number, since)
-        times.append(time.perf_counter() - begun)
+        count = await hour(store, number, since)
+        chunks_s.append(time.perf_counter() - begun)
+        if rows is not None:
+            begun = time.perf_counter()
+            same = plain_hour(rows, number, since)
+            rows_s.append(time.perf_counter() - begun)
+            if same != count:
+                raise SystemExit(f"{count} readings in chunks, {same} in rows")
     end = (START + each * 1000) * 10**6 + newest // series * 10**9 + 10**9
     for number, _ in places[:20]:
         begun = time.perf_counter()
         await hour(store, number, end - HOUR_NS)
-        recent.append(time.perf_counter() - begun)
+        newest_s.append(time.perf_counter() - begun)
     await store.close()
     found = {"bytes": store.path.stat().st_size / total}
-    found |= timed("chunks", times) | timed("newest", recent)
-    if total <= ROWS_AT_MOST:
-        rows = await asyncio.to_thread(plain, folder / "rows.db", series, each, places)
-        found |= timed("rows", rows)
-        found["ratio"] = statistics.median(times) / statistics.median(rows)
+    found |= timed("chunks", chunks_s) | timed("newest", newest_s)
+    if rows is not None:
+        rows.close()
+        found |= timed("rows", rows_s)
+        found["ratio"] = statistics.median(chunks_s) / statistics.median(rows_s)
     return found
-
-
-def plain(path: Path, series: int, each: int, places: list[tuple[int, int]]) -> list[float]:
-    conn = clustered(path, series, each)
-    times = []
-    for number, since in places:
-        begun = time.perf_counter()
-        rows = conn.execute(
-            "SELECT t, v FROM r WHERE s = ? AND t >= ? AND t < ?", (number, since, since + HOUR_NS)
-        ).fetchall()
-        np.array(rows)
-        times.append(time.perf_counter() - begun)
-    conn.close()
-    return times
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """How many events a second each server brings to many listeners, how soon, and in which memory."""
 
 import json
+import socket
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,7 @@ def listen(
     """Gather listeners, weigh the server, publish; rate 0: as fast as all of them get it."""
     file = session.folder / "broadcast"
     plan.write(file)
+    _look_in(plan)
     empty = server.rss_mb
     arguments = [str(each) for each in (clients, AHEAD, WARMUP_S, session.seconds, rate)]
     process = subprocess.Popen(
@@ -59,3 +61,10 @@ def listen(
         raise SystemExit(f"the listeners of {server.peer.name} failed:\n{server.log}")
     result: dict[str, Any] = json.loads(output)
     return {**result, "client_kib": each, "rss_mb": server.rss_mb}
+
+
+def _look_in(plan: Broadcast) -> None:
+    """One listener comes and goes: what it leaves behind is the server's, not a client's."""
+    with socket.create_connection(("127.0.0.1", plan.port)) as client:
+        client.sendall(plan.request)
+        client.recv(65536)

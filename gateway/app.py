@@ -50,6 +50,7 @@ from gateway.facade import Facade, Shown
 from gateway.hub import Hub
 from gateway.link import Terms
 from gateway.links import Links
+from gateway.listening import bind, listen
 from gateway.measures import Measures
 from gateway.pipeline import Pipeline
 from gateway.placing import Placing
@@ -603,11 +604,7 @@ async def _start(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     tls = _tls(config)
-    for one in sockets or ():
-        await web.SockSite(runner, one, ssl_context=tls, backlog=1024).start()
-    if not sockets:
-        host, port = config.listen.host, config.listen.port
-        await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
+    await listen(runner, sockets or await bind(config.listen.host, config.listen.port), tls=tls)
     control = Control(socket_path(config.gateway.data_dir), parts.admin.commands())
     await control.start()
     stack.push_async_callback(control.close)

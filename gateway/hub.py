@@ -109,7 +109,7 @@ class Hub:
             subscriber.flush_readings()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Answer `/events`; returns when the stream is over. Raises BadQuery."""
+        """Answer `/events`: headers, then the connection is the subscriber's. Raises BadQuery."""
         asked = parse_subscription(request.raw_path.partition("?")[2])
         transport = request.transport
         if request.method == "HEAD" or transport is None:
@@ -124,17 +124,26 @@ class Hub:
             self._subscribers.add(subscriber)
         response = web.StreamResponse(headers=HEADERS)
         response.force_close()
+        taken = False
         try:
-            writer = await response.prepare(request)
-            if writer is not None:
-                outlet.begin(writer)
-                await self._stream(subscriber, request, full=full)
+            await response.prepare(request)
+            if full or self._closing:
+                farewell = ("capacity", _later()) if full else ("shutdown", self._retry())
+                outlet.write(sse.OPENING + sse.bye(*farewell))
+            elif not outlet.closed:
+                cursor = request.headers.get("Last-Event-ID", "")
+                subscriber.take_over(request.protocol, self._begin(subscriber, cursor))
+                taken = True
         except ConnectionError:  # gone before the headers were written
             return response
         finally:
-            self._subscribers.discard(subscriber)
-            self._left.set()
+            if not taken:
+                self._lose(subscriber)
         return response
+
+    def _lose(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        self._left.set()
 
     def _full(self, address: str) -> bool:
         there = [some.address for some in self._subscribers if not some.outlet.closed]
@@ -155,22 +164,24 @@ class Hub:
             epoch=self._epoch,
             limits=self._limits,
             clock=self._clock,
+            left=self._lose,
         )
 
-    async def _stream(self, subscriber: Subscriber, request: web.Request, *, full: bool) -> None:
-        if full or self._closing:
-            farewell = sse.bye("capacity", _later()) if full else sse.bye("shutdown", self._retry())
-            subscriber.outlet.write(sse.OPENING + farewell)
-            return
-        subscriber.outlet.write(sse.opening(int(jitter(2000, 5000))))
+    async def _begin(self, subscriber: Subscriber, cursor: str) -> None:
+        """Say hello and what the client missed, then let it live."""
+        outlet = subscriber.outlet
         try:
+            outlet.write(sse.opening(int(jitter(2000, 5000))))
             await self._welcome.hello(subscriber)
-            await self._welcome.join(subscriber, request.headers.get("Last-Event-ID", ""))
+            await self._welcome.join(subscriber, cursor)
         except StoreError as error:
             logger.warning("no event stream, the store fails: %s", error)
-            subscriber.outlet.write(sse.bye("store", _later()))
-            return
-        await subscriber.run()
+            outlet.finish(sse.bye("store", _later()))
+        else:
+            subscriber.go_live()
+        finally:
+            if not subscriber.live and not outlet.closed:
+                outlet.abort()
 
     def recheck(self) -> None:
         """Somebody's leave to look may have ended: say goodbye to those who have none any more."""

@@ -1,6 +1,7 @@
 """What a returning client missed: read from the event log, page by page, or refused."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from gateway.core.facts import EventLogged
 from gateway.subscriber import SLICE, Limits, Subscriber
 
 AT_ONCE = 2
+RECENT_S = 1.0
 
 
 class EventLog(Protocol):
@@ -50,10 +52,21 @@ class Replay:
         self._limits = limits
         self._clock = clock
         self._reading = asyncio.Semaphore(AT_ONCE)
+        self._looking = asyncio.Lock()
+        self._oldest = 0
+        self._looked = -math.inf
 
     async def oldest(self, head: int) -> int:
         """The oldest seq that can be replayed; one past `head` if the log holds nothing."""
         return (await self._log.event_bounds())[0] or head + 1
+
+    async def oldest_lately(self, head: int) -> int:
+        """The same as it was at most a second ago: many clients that come at once ask once."""
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked > RECENT_S:
+                self._oldest, self._looked = await self.oldest(head), now
+            return self._oldest
 
     async def from_id(self, subscriber: Subscriber, asked: str) -> None:
         """Replay everything after an id. Raises Refused."""

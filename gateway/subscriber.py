@@ -1,9 +1,12 @@
-"""One client of the event stream: what it wants, what waits for it, and the loop that writes."""
+"""One client of the event stream: what it wants, what waits for it, and when it is written."""
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from aiohttp.web_protocol import RequestHandler
 
 from gateway.core import sse
 from gateway.core.backlog import Backlog, Item
@@ -69,8 +72,17 @@ class Parcel:
         self.slices.append((items, sse.frame(data, chunked=self._chunked)))
 
 
-class Subscriber:
-    """One client. Events queue until `run` releases them, and whenever the client is slow."""
+class Subscriber(asyncio.Protocol):
+    """One client, and the protocol of its transport. Once it is live it needs no task.
+
+    Events queue until then, and whenever the client is slow. left: called when it is gone.
+    """
+
+    __slots__ = (
+        "_clock", "_epoch", "_farewell", "_joining", "_left", "_limits", "_loop", "_next_beat",
+        "_permit", "_readings", "_resumed", "_timer", "address", "asked", "backlog", "joined",
+        "live", "oldest", "outlet",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -83,6 +95,7 @@ class Subscriber:
         epoch: str,
         limits: Limits,
         clock: Callable[[], int],
+        left: Callable[["Subscriber"], None],
     ) -> None:
         self.asked = asked
         self.outlet = outlet
@@ -90,16 +103,24 @@ class Subscriber:
         self.backlog = Backlog(head=head, text=asked.text)
         self.joined = head
         self.oldest = 0
+        self.live = False
         self._permit = permit
         self._epoch = epoch
         self._limits = limits
         self._clock = clock
-        self._live = False
+        self._left = left
         self._farewell: bytes | None = None
         self._readings: dict[SeriesName, bytes] = {}
-        self._awake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._joining: asyncio.Task[None] | None = None
+        self._resumed: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._next_beat = 0.0
+
+    def take_over(self, http: RequestHandler, joining: Coroutine[Any, Any, None]) -> None:
+        """Take the connection over from aiohttp; `joining` ends with `go_live`."""
+        self.outlet.take_over(http, self)
+        self._joining = self._loop.create_task(joining, name="event stream begins")
 
     def join(self, head: int) -> None:
         """Begin to queue here: up to `head` the client learns everything by other means."""
@@ -114,7 +135,7 @@ class Subscriber:
         if self.gone:
             return
         backlog = self.backlog
-        straight = self._live and not backlog
+        straight = self.live and not backlog
         for items, framed in parcel.slices:
             if straight and self.outlet.room:
                 self.outlet.write_framed(framed)
@@ -124,8 +145,6 @@ class Subscriber:
                 self.cut()
                 return
         backlog.head = parcel.head
-        if backlog:
-            self._awake.set()
 
     def offer_reading(self, series: SeriesName, rendered: bytes) -> None:
         """Note the newest reading of a series; `flush_readings` sends it."""
@@ -134,7 +153,7 @@ class Subscriber:
 
     def flush_readings(self) -> None:
         """Send the readings if the client is ready for more; else they wait, only the newest."""
-        if self._readings and self._live and not self.backlog and self.outlet.room:
+        if self._readings and self.live and not self.backlog and self.outlet.room:
             self.outlet.write(b"".join(self._readings.values()))
             self._readings.clear()
 
@@ -144,47 +163,73 @@ class Subscriber:
         self.outlet.write(sse.render(event, data, ident=shown))
 
     def end(self, farewell: bytes) -> None:
-        """Let `run` say goodbye, as soon as the client takes it, and come to its end."""
+        """Say goodbye, as soon as the client takes it, and close."""
         self._farewell = farewell
-        self._awake.set()
+        self.wake()
 
     def cut(self) -> None:
         """Drop a client that is too slow; it comes back with its cursor."""
         self.outlet.abort()
-        self._awake.set()
 
     @property
     def gone(self) -> bool:
         return self._farewell is not None or self.outlet.closed
 
     def wake(self) -> None:
-        """Let `run` look at once whether the client may still look."""
-        self._awake.set()
+        """Look at once whether the client may still look."""
+        if self.live:
+            self._turn()
+        elif self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
 
     async def room(self) -> bool:
         """Wait until the client takes more; False if it is gone."""
         self._check()
         while not self.gone and not self.outlet.room:
-            await self.outlet.drained(1.0)
+            self._resumed = self._loop.create_future()
+            await asyncio.wait((self._resumed,), timeout=1.0)
             self._check()
         return not self.gone
 
-    async def run(self) -> None:
-        """Release what queued and write until the client is gone or the stream is ended."""
-        self._live = True
-        while self._goes_on():
+    # -- the connection ---------------------------------------------------------------------
+
+    def resume_writing(self) -> None:
+        self.wake()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._rest()
+        if self._joining is not None:
+            self._joining.cancel()
+        self._left(self)
+
+    def go_live(self) -> None:
+        """Release what queued."""
+        self._joining = self._resumed = None
+        if not self.outlet.closed:
+            self.live = True
+            self._turn()
+
+    def _turn(self) -> None:
+        """Write what the client takes and has to know, and come again in time."""
+        self._rest()
+        self._check()
+        if self._farewell is None:
             self._drain()
             self._beat()
-            await self._pause()
-        await self._part()
+        elif self.outlet.room:
+            self.outlet.finish(self._farewell)
+        if not self.outlet.closed:
+            self._timer = self._loop.call_later(self._delay(), self._turn)
 
-    async def _part(self) -> None:
-        while not self.outlet.closed and not self.outlet.room:
-            await self.outlet.drained(1.0)
-            if self._is_stuck():
-                self.cut()
-        if self._farewell is not None:
-            self.outlet.write(self._farewell)
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _delay(self) -> float:
+        if self.backlog or self._farewell is not None or not self.outlet.room:
+            return 1.0
+        return max(0.0, min(5.0, self._next_beat - self._loop.time(), self._permit.left()))
 
     def beat(self) -> None:
         """Write a heartbeat; its id never passes an event that was not delivered yet."""
@@ -213,33 +258,13 @@ class Subscriber:
         elif self._loop.time() >= self._next_beat and self.outlet.room:
             self.beat()
 
-    def _goes_on(self) -> bool:
-        self._check()
-        return not self.gone
-
     def _check(self) -> None:
         """End the stream if the client may not look any more, or takes nothing."""
         if not self.gone and self._permit.left() <= 0:
-            self.end(sse.bye("auth", AUTH_RETRY_MS))
-        if not self.gone and self._is_stuck():
+            self._farewell = sse.bye("auth", AUTH_RETRY_MS)
+        stalled = self.outlet.idle_for() >= self._limits.stalled
+        if not self.outlet.closed and (stalled or self.outlet.vanished):
             self.cut()
-
-    def _is_stuck(self) -> bool:
-        return self.outlet.idle_for() >= self._limits.stalled or self.outlet.vanished
-
-    async def _pause(self) -> None:
-        if self.gone:
-            return
-        if self.backlog or not self.outlet.room:
-            await self.outlet.drained(1.0)
-            return
-        self._awake.clear()
-        delay = max(0.0, min(5.0, self._next_beat - self._loop.time(), self._permit.left()))
-        try:
-            async with asyncio.timeout(delay):
-                await self._awake.wait()
-        except TimeoutError:
-            return
 
 
 def gap(

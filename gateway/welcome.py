@@ -32,7 +32,7 @@ class Welcome:
 
     async def hello(self, subscriber: Subscriber) -> None:
         newest = subscriber.backlog.head
-        subscriber.oldest = await self._replay.oldest(newest)
+        subscriber.oldest = await self._replay.oldest_lately(newest)
         hello = {
             "v": 1,
             "epoch": self._epoch,

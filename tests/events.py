@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,6 +52,7 @@ class MemoryLog:
     def __init__(self, events: Sequence[EventLogged] = ()) -> None:
         self.events = list(events)
         self.delay = False
+        self.asked = 0
         self.at_once = 0
         self.most_at_once = 0
 
@@ -64,6 +66,7 @@ class MemoryLog:
         return found[:limit]
 
     async def event_bounds(self) -> tuple[int, int]:
+        self.asked += 1
         if self.delay:
             await asyncio.sleep(0)
         return (self.events[0].id, self.events[-1].id) if self.events else (0, 0)
@@ -88,6 +91,13 @@ class Stand:
             clock=lambda: self.now,
         )
         self.port = 0
+        self.runner: web.AppRunner
+
+    @property
+    def connections(self) -> int:
+        """How many connections are aiohttp's."""
+        assert self.runner.server is not None
+        return len(self.runner.server.connections)
 
     def publish(self, *events: EventLogged) -> None:
         self.log.events += events
@@ -108,14 +118,16 @@ async def stand(
     limits: Limits = DESIGN,
     head: int = 0,
     cancelling: bool = True,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Stand]:
     """Serve a hub on an ephemeral port of the loopback."""
     there = Stand(events, limits, head=head)
     app = web.Application()
     app.router.add_get("/events", there.serve)
     runner = web.AppRunner(app, handler_cancellation=cancelling, access_log=None)
+    there.runner = runner
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     there.port = runner.addresses[0][1]
     try:
@@ -147,13 +159,17 @@ class Client:
         method: str = "GET",
         version: str = "1.1",
         paused: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> "Client":
         sock = socket.socket()
         if paused:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=2**16)
+        name = None if tls is None else "127.0.0.1"
+        reader, writer = await asyncio.open_connection(
+            sock=sock, limit=2**16, ssl=tls, server_hostname=name
+        )
         if paused:
             writer.transport.pause_reading()
         client = cls(reader, writer)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import tracemalloc
 from contextlib import suppress
 
 import httpx
@@ -130,6 +131,46 @@ async def test_a_malformed_query_is_a_400():
         client = await (await Client.open(there.port, "?colour=red")).head()
         assert client.status == "HTTP/1.1 400 Bad Request"
         assert there.hub.clients == 0
+
+
+async def test_nothing_of_aiohttp_and_no_task_stays_with_a_client():
+    async with stand([summary(1)], limits=ROOMY) as there:
+        first = await joined(there.port)
+        tasks = len(asyncio.all_tasks())
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            clients = [await joined(there.port) for _ in range(50)]
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert there.hub.clients == 51
+        assert there.connections == 0
+        assert len(asyncio.all_tasks()) == tasks
+        assert (after - before) / 50 < 16 * 1024  # half of it is the test's own end
+        there.publish(summary(2))
+        for client in [first, *clients]:
+            assert (await client.next()).id == ident(2)
+
+
+async def test_what_a_client_sends_after_its_request_is_passed_over():
+    async with stand() as there:
+        client = await joined(there.port)
+        client.writer.write(b"GET /events HTTP/1.1\r\n" * 20_000)
+        await client.writer.drain()
+        there.publish(summary(1))
+        assert (await client.next()).id == ident(1)
+        client.writer.write_eof()
+        await eventually(lambda: there.hub.clients == 0)
+
+
+async def test_many_who_come_at_once_ask_the_log_once_where_it_begins():
+    async with stand([summary(1)], limits=ROOMY) as there:
+        there.log.delay = True
+        clients = [await Client.open(there.port) for _ in range(30)]
+        hellos = [await client.next() for client in clients]
+        assert {hello.json["oldest"] for hello in hellos} == {ident(1)}
+        assert there.log.asked < len(clients)
 
 
 async def test_httpx_sse_reads_the_stream():

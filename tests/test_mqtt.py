@@ -129,6 +129,18 @@ async def test_a_message_arrives_whole_and_its_answer_comes_back(version: str) -
         link.abort()
 
 
+@BOTH
+async def test_more_than_the_socket_takes_goes_out_bit_by_bit(version: str) -> None:
+    async with ScriptedBroker() as broker:
+        link, ear = await open_link(broker.url, version=version)
+        sizes = [9_000_000, 1, 3_000_000]
+        mids = [link.publish(Outgoing(topic="t", payload=b"x" * size)) for size in sizes]
+        await until(lambda: len(ear.acks) == len(sizes))
+        assert [len(message.payload) for message in broker.published] == sizes
+        assert [mid for mid, _ in ear.acks] == mids
+        link.abort()
+
+
 @pytest.mark.parametrize(
     "topic", ["", "a/+/b", "a/#", "a\0b", "x" * 70_000, "a/\ud800"], ids=range(6)
 )

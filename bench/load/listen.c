@@ -5,7 +5,7 @@
  * PLAN is written by bench/broadcasts.py: the request of a listener, what the publisher says first,
  * and a message with a sequence number and the time (19 digits of nanoseconds after '@') patched
  * in. RATE 0: AHEAD events may be on their way that not all listeners have; else events/s.
- * Prints "ready" once all listen, waits for a line, then prints one JSON object: events that
+ * Prints "ready" once all listen and came to rest, waits for a line, then prints one JSON object: events that
  * arrived within SECONDS at all listeners together, latencies (us), and listeners that were lost.
  */
 #define _GNU_SOURCE
@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DIGITS = 19, TAIL = 64, ROOM = 1 << 18 };
+enum { DIGITS = 19, TAIL = 64, ROOM = 1 << 18, SETTLE_NS = 300000000 };
 typedef struct { int fd, heard, lost; uint64_t got; size_t kept; uint8_t tail[TAIL]; } Client;
 typedef struct { uint8_t *bytes; uint32_t size, waits; } Part;
 
@@ -221,6 +221,8 @@ static void gather(void)
             turn(20);
             if (now_ns(CLOCK_MONOTONIC) > deadline) die("not all listeners were answered");
         }
+    uint64_t settled = now_ns(CLOCK_MONOTONIC) + SETTLE_NS;
+    while (now_ns(CLOCK_MONOTONIC) < settled) turn(20);
 }
 
 int main(int argc, char **argv)

@@ -5,7 +5,7 @@ from collections import deque
 from gateway.bridge.ground import Outbox
 from gateway.core.facts import OutboxPut
 
-PAGE = 64
+PAGE = 256
 
 
 class Feed:

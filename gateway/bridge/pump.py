@@ -45,6 +45,7 @@ class Pump:
         self._stopping = False
         self._stir = asyncio.Event()
         self._in_flight: dict[int, OutboxPut | None] = {}
+        self._flying: set[int] = set()
         self._fresh: deque[Outgoing] = deque()
         self._again: deque[OutboxPut] = deque()
         self._paused_until = 0.0
@@ -61,6 +62,8 @@ class Pump:
     def acked(self, mid: int, code: int, text: str) -> None:
         """The broker answered a message: it took it, or says why not."""
         row = self._in_flight.pop(mid, None)
+        if row is not None:
+            self._flying.discard(row.id)
         self._ground.stats.in_flight = len(self._in_flight)
         self._stir.set()
         if code >= Reply.UNSPECIFIED:
@@ -71,7 +74,7 @@ class Pump:
         self._pauses = 0
         if row is not None:
             self._settle(row)
-            self._ground.post(OutboxDone(done=self._ground.clock().ms, id=row.id))
+            self._done(row)
 
     def arrived(self, delivery: Delivery) -> None:
         self.inbox.put(replace(delivery, received=self._ground.clock().mono))
@@ -124,6 +127,9 @@ class Pump:
         self._ground.recent.add(row.id)
         self._ground.refusals.settle(row.id)
         self._ground.suspects.clear(row.id)
+
+    def _done(self, row: OutboxPut) -> None:
+        self._ground.post(OutboxDone(done=0, id=row.id))  # the time is that of the commit
 
     # -- the turn ---------------------------------------------------------------------------
 
@@ -201,11 +207,11 @@ class Pump:
     async def _next(self) -> OutboxPut | None:
         """The row whose turn it is. Raises StoreError."""
         ground = self._ground
-        if ground.seconds < self._paused_until:
+        if self._paused_until and ground.seconds < self._paused_until:
             return None
         if self._again:
             return self._again.popleft()
-        while (number := ground.refusals.due(ground.seconds)) is not None:
+        while ground.refusals and (number := ground.refusals.due(ground.seconds)) is not None:
             for row in await ground.outbox.outbox_after(number - 1, 1, until=number):
                 return row
             ground.refusals.settle(number)
@@ -246,23 +252,20 @@ class Pump:
     def _send(self, link: Link, row: OutboxPut) -> None:
         """Send a row, unless nobody needs it any more."""
         ground, now = self._ground, self._ground.clock().ms
-        if row.id in ground.recent or row.id <= ground.dropped or self._flying(row.id):
+        if row.id in ground.recent or row.id <= ground.dropped or row.id in self._flying:
             return
         if row.expires is not None and row.expires <= now:
             ground.stats.expired += 1
-            self._skip(row, now)
+            self._skip(row)
         elif ground.newest.outdated(row):
             ground.stats.outdated += 1
-            self._skip(row, now)
+            self._skip(row)
         else:
             self._publish(link, row, now)
 
-    def _flying(self, number: int) -> bool:
-        return any(row is not None and row.id == number for row in self._in_flight.values())
-
-    def _skip(self, row: OutboxPut, now: int) -> None:
+    def _skip(self, row: OutboxPut) -> None:
         self._settle(row)
-        self._ground.post(OutboxDone(done=now, id=row.id))
+        self._done(row)
 
     def _publish(self, link: Link, row: OutboxPut, now: int) -> None:
         if self._ground.newest.behind(row):
@@ -277,6 +280,7 @@ class Pump:
             return  # the row is still on disk; `closed` has been called, or is about to be
         else:
             self._in_flight[mid] = row
+            self._flying.add(row.id)
             self._ground.newest.sent(row, live=letter.topic == row.topic)
             self._ground.stats.sent += 1
             self._ground.stats.in_flight = len(self._in_flight)

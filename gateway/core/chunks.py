@@ -17,6 +17,7 @@ MAX_READINGS = 1 << 20
 
 _DTYPES = tuple(map(np.dtype, (np.float64, np.int64, np.uint64, np.bool_, np.object_)))
 _FLOAT, _BOOL, _TEXT = 0, 3, 4
+_CLOCKS = tuple(sorted(Clock))
 _BOOT_BYTES = 8
 
 
@@ -76,18 +77,18 @@ def _encode_run(run: Run) -> bytes:
 
 def _read_run(source: Source, *, most: int) -> Run:
     head = source.byte()
-    kind, clock = head & 7, head >> 3 & 3
-    if kind >= len(_DTYPES) or clock > max(Clock) or head >> 6:
+    kind, number = head & 7, head >> 3 & 3
+    if kind >= len(_DTYPES) or number >= len(_CLOCKS) or head >> 6:
         raise ValueError(f"a run that begins with {head}")
-    boot = source.take(_BOOT_BYTES) if head >> 5 else b""
+    clock, boot = _CLOCKS[number], source.take(_BOOT_BYTES) if head >> 5 else b""
     unit = source.take(source.varint()).decode()
     n = source.varint()
     if n > most:
         raise ValueError(f"{n} readings, at most {most}")
     if not n:
-        return Run(unit, Clock(clock), boot, np.empty(0, np.int64), np.empty(0, _DTYPES[kind]))
+        return Run(unit, clock, boot, np.empty(0, np.int64), np.empty(0, _DTYPES[kind]))
     t = read_integers(source, n).view(np.int64)
-    return Run(unit, Clock(clock), boot, t, _read_values(source, n, kind=kind))
+    return Run(unit, clock, boot, t, _read_values(source, n, kind=kind))
 
 
 def _encode_values(v: NDArray[Any], kind: int) -> bytes:

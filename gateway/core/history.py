@@ -1,5 +1,7 @@
 """Readings for a chart: as they are if they are few, else least, mean and greatest per step."""
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,7 @@ def widen(span: int, least: int = 1) -> int:
 
 def milliseconds(t: int) -> float:
     """Nanoseconds as Unix milliseconds: whole where they are whole."""
-    whole, rest = divmod(t, NS_PER_MS)
-    return t / NS_PER_MS if rest else whole
+    return t / NS_PER_MS if t % NS_PER_MS else t // NS_PER_MS
 
 
 class History:
@@ -76,19 +77,20 @@ class History:
 
     def points(self) -> list[Point]:
         """By time."""
-        if self._few is None:
-            return [self._point(int(at)) for at in np.flatnonzero(self._count)]
-        raw = [
-            (int(t), value) for ts, v in self._few for t, value in zip(ts, v.tolist(), strict=True)
-        ]
-        raw.sort(key=lambda reading: reading[0])
-        return [[milliseconds(t), value] for t, value in raw]
+        return self._steps() if self._few is None else _raw(self._few)
 
-    def _point(self, at: int) -> Point:
-        t, n = self._start + at * self._step, int(self._count[at])
-        numbers = int(self._numbers[at])
-        if not numbers:
-            return [t, None, None, None, n]
-        low, high = float(self._min[at]), float(self._max[at])
-        mean = min(max(float(self._sum[at]) / numbers, low), high)
-        return [t, low, mean, high, n]
+    def _steps(self) -> list[Point]:
+        at = np.flatnonzero(self._count)
+        numbers, low, high = self._numbers[at], self._min[at], self._max[at]
+        mean = np.clip(self._sum[at] / np.maximum(numbers, 1), low, high)
+        columns = (self._start + at * self._step, low, mean, high, self._count[at])
+        points = [list(row) for row in zip(*(some.tolist() for some in columns), strict=True)]
+        for n in np.flatnonzero(numbers == 0):
+            points[n][1:4] = [None] * 3
+        return points
+
+
+def _raw(few: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> list[Point]:
+    raw = [pair for t, v in few for pair in zip(t.tolist(), v.tolist(), strict=True)]
+    raw.sort(key=itemgetter(0))
+    return [[milliseconds(t), value] for t, value in raw]

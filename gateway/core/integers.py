@@ -54,22 +54,36 @@ def read_integers(source: Source, n: int) -> Words:
         raise ValueError(f"integers that begin with {head}")
     starts = [_unzigzag(source.varint()) for _ in range(order)]
     centre = np.uint64(_unzigzag(source.varint()))
-    m = n - order
-    words = np.full(m, centre)
-    if width:
-        words += _read_planes(source, m, width=width, divisor=source.varint())
-    for start in reversed(starts):
-        words = np.cumsum(np.concatenate((np.array([start], np.uint64), words)))
+    words = np.empty(n, np.uint64)
+    words[:order] = starts
+    words[order:] = _read_rest(source, n - order, width, centre) if width else centre
+    for first in reversed(range(order)):
+        np.add.accumulate(words[first:], out=words[first:])
     return words
 
 
-def _read_planes(source: Source, m: int, *, width: int, divisor: int) -> Words:
+def _read_rest(source: Source, m: int, width: int, centre: np.uint64) -> Words:
+    divisor = np.uint64(source.varint())
+    if width == 1:
+        return (_UNFOLDED * divisor + centre).take(_read_plane(source, m))
     planes = np.zeros((m, 8), np.uint8)
     for place in range(width):
-        planes[:, place] = np.frombuffer(source.inflated(m), np.uint8)
-    folded = planes.view("<u8").reshape(m).astype(np.uint64, copy=False)
-    rest: Words = folded >> np.uint64(1) ^ np.uint64(0) - (folded & np.uint64(1))
-    return rest * np.uint64(divisor)
+        planes[:, place] = _read_plane(source, m)
+    folded: Words = planes.view("<u8").reshape(m).astype(np.uint64)
+    return _unfolded(folded) * divisor + centre
+
+
+def _read_plane(source: Source, m: int) -> NDArray[np.uint8]:
+    return np.frombuffer(source.inflated(m), np.uint8)
+
+
+def _unfolded(folded: Words) -> Words:
+    """Words as `_zigzag` folded them, unfolded."""
+    sign: Words = np.negative(folded & np.uint64(1))
+    return folded >> np.uint64(1) ^ sign
+
+
+_UNFOLDED = _unfolded(np.arange(256, dtype=np.uint64))
 
 
 def _zigzag(word: int) -> int:

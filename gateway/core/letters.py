@@ -8,6 +8,7 @@ from gateway.core.facts import OutboxPut
 from gateway.core.topics import JSON_TYPE, Topics, topic_at
 
 LONGEST_EXPIRY_S = 2**32 - 1
+_NONE = ("{}", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Letters:
 
     def row(self, row: OutboxPut, now_ms: int) -> Outgoing:
         """The message of a row that is sent now. Only live state expires at the broker."""
-        properties = json.loads(row.properties or "{}")
+        properties = json.loads(row.properties) if row.properties not in _NONE else {}
         correlation = properties.get("correlation")
         return Outgoing(
             topic=topic_at(row, now_ms),

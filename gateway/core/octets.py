@@ -43,11 +43,17 @@ class Source:
         return self.data[self.at - size : self.at]
 
     def byte(self) -> int:
-        return self.take(1)[0]
+        if self.at >= len(self.data):
+            raise ValueError("a byte where none is left")
+        self.at += 1
+        return self.data[self.at - 1]
 
     def varint(self) -> int:
-        number = 0
-        for shift in range(0, 70, 7):
+        number = self.byte()
+        if number < 128:
+            return number
+        number &= 127
+        for shift in range(7, 70, 7):
             part = self.byte()
             number |= (part & 127) << shift
             if part < 128 and number <= MASK:

@@ -89,6 +89,10 @@ class Refusals:
         """A new connection reads every open row again: only the counts stay."""
         self._due.clear()
 
+    def __bool__(self) -> bool:
+        """Whether any is to be tried again."""
+        return bool(self._due)
+
     @property
     def full(self) -> bool:
         return len(self._due) >= MOST_DEFERRED

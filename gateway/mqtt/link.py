@@ -31,6 +31,7 @@ from gateway.core.broker import (
 )
 from gateway.core.topics import check_topic
 from gateway.mqtt.dialling import off_the_loop, tls_context
+from gateway.mqtt.properties import Packed, packed
 from gateway.mqtt.trouble import closed_early, refused_connection, refused_filter, unreachable
 from gateway.mqtt.wheel import Wheel
 
@@ -198,7 +199,9 @@ class PahoLink:
     def _on_publish(
         self, _: Client, _data: Any, mid: int, reason: ReasonCode, properties: Any
     ) -> None:
-        text = getattr(properties, "ReasonString", "") or reason.getName()
+        text = ""
+        if reason.is_failure:
+            text = getattr(properties, "ReasonString", "") or reason.getName()
         self._events.acked(mid, reason.value, text)
 
     def _on_subscribe(
@@ -233,7 +236,7 @@ class PahoLink:
         """Send and return the packet's number. Raises Unsendable, BrokerError."""
         check_topic(message.topic)
         try:
-            properties = self._properties(message) if self._v5 else None
+            properties: Any = packed(message) if self._v5 else None
             self._check_size(message, properties)
             info = self._client.publish(
                 message.topic,
@@ -248,22 +251,10 @@ class PahoLink:
             raise BrokerError("the connection is closed")
         return info.mid
 
-    def _properties(self, message: Outgoing) -> Any:
-        properties = _properties_of(PacketTypes.PUBLISH)
-        if message.content_type is not None:
-            properties.ContentType = message.content_type
-        if message.correlation is not None:
-            properties.CorrelationData = message.correlation
-        if message.expiry_s is not None:
-            properties.MessageExpiryInterval = message.expiry_s
-        if message.user:
-            properties.UserProperty = list(message.user)
-        return properties
-
-    def _check_size(self, message: Outgoing, properties: Any) -> None:
+    def _check_size(self, message: Outgoing, properties: Packed | None) -> None:
         """Count the packet as the broker will: header, topic, number, properties, payload."""
         size = 5 + 2 + len(message.topic.encode()) + 2 + len(message.payload)
-        size += len(properties.pack()) if properties is not None else 0
+        size += len(properties.raw) if properties is not None else 0
         if size > self._largest:
             text = f"{size} bytes are more than the {self._largest} that the broker takes"
             raise Unsendable(Reply.PACKET_TOO_LARGE, text)

@@ -32,6 +32,7 @@ class Wheel:
         self._broken = broken
         self._loop = asyncio.get_running_loop()
         self._socket: Any = None
+        self._waiting = False
         self._tick: asyncio.TimerHandle | None = None
 
     def start(self, sock: Any) -> None:
@@ -45,11 +46,15 @@ class Wheel:
         self._tick = self._loop.call_later(TICK_S, self._ticking)
 
     def want_write(self, *_: object) -> None:
-        if self._socket is not None:
+        """Write at once, so that the broker is at work while the next message is made."""
+        self._writable()
+        if self._socket is not None and self._client.want_write():
+            self._waiting = True
             self._loop.add_writer(self._socket, self._writable)
 
     def written(self, *_: object) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self._waiting:
+            self._waiting = False
             self._loop.remove_writer(self._socket)
 
     def stop(self, *_: object) -> None:

@@ -107,19 +107,19 @@ def unpack(header: bytes, body: bytes, crc: int, wanted: Wanted = anything) -> l
 
 def split(header: bytes, body: bytes, wanted: Wanted = anything) -> list[Entry]:
     """The entries of a row whose checksum was already compared."""
-    content = header[1:]
-    if header[0] & DEFLATED:
-        content, body = zlib.decompress(content, -15), zlib.decompress(body, -15)
-    bases, rows, lengths = cbor2.loads(content)
-    if header[0] & WOVEN:
-        rows = list(zip(*rows, strict=True))
-        body = unwoven(body, _sizes(rows, lengths))
+    deflated, is_woven = header[0] & DEFLATED, header[0] & WOVEN
+    bases, rows, lengths = cbor2.loads(zlib.decompress(header[1:], -15) if deflated else header[1:])
+    rows = list(zip(*rows, strict=True)) if is_woven else rows
+    kept = [n for n, row in enumerate(rows) if wanted(row[0], row[4])]
+    if not kept:
+        return []
+    body = zlib.decompress(body, -15) if deflated else body
+    body = unwoven(body, _sizes(rows, lengths)) if is_woven else body
     ends = list(accumulate(lengths, initial=0))
     return [
         entry
-        for i, row in enumerate(rows)
-        if wanted(row[0], row[4])
-        for entry in _entries(row, bases[row[5]], body[ends[i] : ends[i + 1]])
+        for n in kept
+        for entry in _entries(rows[n], bases[rows[n][5]], body[ends[n] : ends[n + 1]])
     ]
 
 

@@ -4,11 +4,15 @@ Every function is a generator over one snapshot of one connection, and holds lit
 one series, chunks come before the journal, and both in order of arrival.
 """
 
+import json
 import sqlite3
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gateway.core import chunks
 from gateway.core.chunks import Run
@@ -27,6 +31,9 @@ _OVERLAPS = "((t_max_ns >= :since AND t_min_ns < :until) OR unknown_time)"
 
 _SPANS = """SELECT id, t_min_ns, t_max_ns FROM chunk WHERE series = ? AND t_min_ns >= ?
     AND t_min_ns < ? AND t_max_ns >= ? ORDER BY t_min_ns, id"""
+
+_ALL = "FROM series"
+_CHOSEN = "FROM json_each(:chosen) CROSS JOIN series ON series.id = json_each.value"
 
 Row = tuple[int, bytes, bytes, int]
 
@@ -127,10 +134,19 @@ def overlapping(
 def within(run: Run, since: int, until: int) -> Iterator[Run]:
     """What lies between the two times, if anything does."""
     keep = (run.t >= since) & (run.t < until)
-    if keep.all():
+    count = int(np.count_nonzero(keep))
+    if count == len(keep):
         yield run
-    elif keep.any():
-        yield run._replace(t=run.t[keep], v=run.v[keep])
+    elif count:
+        some = _spanned(keep, count)
+        yield run._replace(t=run.t[some], v=run.v[some])
+
+
+def _spanned(keep: NDArray[np.bool_], count: int) -> slice | NDArray[np.bool_]:
+    """What is kept as a slice, which copies nothing, if it stands together."""
+    first = int(keep.argmax())
+    together = bool(keep[first : first + count].all())
+    return slice(first, first + count) if together else keep
 
 
 # -- the journal ----------------------------------------------------------------------------
@@ -256,18 +272,16 @@ def choose_series(
     numbers: Collection[int] | None = None,
 ) -> dict[SeriesKey, int]:
     """The series that a filter names, in the order of their names."""
-    sql = """SELECT name, metric, kind, series.id FROM series
+    chosen = None if numbers is None else json.dumps(sorted(numbers))
+    sql = f"""SELECT name, metric, kind, series.id {_CHOSEN if chosen else _ALL}
         JOIN device ON device.id = series.device
-        WHERE name = coalesce(?, name) AND metric = coalesce(?, metric)
+        WHERE name = coalesce(:device, name) AND metric = coalesce(:metric, metric)
         ORDER BY name, metric, kind"""
-    named = {
+    values = {"device": device, "metric": metric, "chosen": chosen}
+    return {
         SeriesKey(name, metric, Kind(kind)): number
-        for name, metric, kind, number in conn.execute(sql, (device, metric))
+        for name, metric, kind, number in conn.execute(sql, values)
     }
-    if numbers is None:
-        return named
-    wanted = frozenset(numbers)
-    return {key: number for key, number in named.items() if number in wanted}
 
 
 def query(

@@ -7,9 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from gateway.core.facts import EventLogged, Fact, Loss, OutboxPut, Rejection
 from gateway.core.readings import Batch
@@ -256,11 +255,13 @@ class SqliteStore:
         async with self._snapshots:
             conn = self._idle.pop() if self._idle else await self._on_reader(self._new_reader)
             try:
-                items = await self._on_reader(partial(_begin, conn, source))
-                while page := await self._on_reader(partial(_page, items)):
-                    for item in page:
-                        yield item
+                snapshot = _Snapshot(conn, source)
+                for item in await self._on_reader(snapshot.page):
+                    yield item
+                while not snapshot.over:
                     await asyncio.sleep(rest)
+                    for item in await self._on_reader(snapshot.page):
+                        yield item
             finally:
                 if conn.in_transaction:
                     conn.execute("ROLLBACK")
@@ -364,20 +365,27 @@ def _set_clean(conn: sqlite3.Connection, value: str) -> None:
     conn.execute("UPDATE meta SET value = ? WHERE key = 'clean'", (value,))
 
 
-def _begin(
-    conn: sqlite3.Connection, source: Callable[[sqlite3.Connection], Iterator[T]]
-) -> Iterator[T]:
-    """Take a snapshot: what is committed from now on is not seen."""
-    conn.execute("BEGIN")
-    return iter(source(conn))
+class _Snapshot(Generic[T]):
+    """What a generator finds in one snapshot, taken at the first page; `over` after the last."""
 
+    def __init__(
+        self, conn: sqlite3.Connection, source: Callable[[sqlite3.Connection], Iterator[T]]
+    ) -> None:
+        self._conn = conn
+        self._source = source
+        self._items: Iterator[T] | None = None
+        self.over = False
 
-def _page(items: Iterator[T]) -> list[T]:
-    """The next items, as many as come in a short time."""
-    page: list[T] = []
-    end = time.monotonic() + PAGE_S
-    for item in items:
-        page.append(item)
-        if len(page) == PAGE_ITEMS or time.monotonic() > end:
-            break
-    return page
+    def page(self) -> list[T]:
+        """The next items, as many as come in a short time."""
+        if self._items is None:
+            self._conn.execute("BEGIN")
+            self._items = iter(self._source(self._conn))
+        page: list[T] = []
+        end = time.monotonic() + PAGE_S
+        for item in self._items:
+            page.append(item)
+            if len(page) == PAGE_ITEMS or time.monotonic() > end:
+                return page
+        self.over = True
+        return page
