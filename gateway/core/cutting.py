@@ -28,8 +28,16 @@ class Readings(NamedTuple):
     t: Ints
     v: NDArray[Any]
 
+    def of(self, series: Sequence[int]) -> "Readings":
+        """Those of some of the series only."""
+        places = [self.series.index(one) for one in series]
+        return self._replace(series=tuple(series), v=self.v[places])
+
     def apart(self) -> Iterator["Readings"]:
         """The same, one series each."""
+        if len(self.series) == 1:
+            yield self
+            return
         for at, series in enumerate(self.series):
             yield self._replace(series=(series,), v=self.v[at : at + 1])
 

@@ -6,6 +6,7 @@ readings itself, and so does one whose shorter windows are already closed at a r
 """
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
@@ -16,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core.cells import NumberCells, number_cells, sequence_cells
-from gateway.core.closing import Closed, Closing, Part, Told
-from gateway.core.cutting import Readings, cut_rows, rows, tables
+from gateway.core.closing import Closed, Part, Told
+from gateway.core.cutting import Readings, cut_rows, rows
 from gateway.core.facts import RevisionDue, SummaryMade
 from gateway.core.levels import Level
-from gateway.core.readings import INT64_MAX, NS_PER_MS, NS_PER_S, Kind
+from gateway.core.readings import INT64_MAX, NS_PER_S, Kind
+from gateway.core.shard import Shard
 from gateway.errors import ConfigError
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-ENOUGH = 32_768
-"""So many readings are folded at once; fewer when a window closes."""
+SHARD = 512
+"""Series that are closed together."""
 MAX_SECONDS = 36_500 * SECONDS["d"]
 NOTHING: Told = MappingProxyType({})
 
@@ -55,7 +57,11 @@ def parse_window(text: str) -> Window:
 
 
 class Windows:
-    """All open windows. A window [t0, t1) is closed once t1 <= `watermark` (ns UTC)."""
+    """All open windows. A window [t0, t1) is to be closed once t1 <= `watermark` (ns UTC).
+
+    Those of all series end at once, and would hold up everything else if they were closed at once.
+    So series are closed shard by shard; for those whose turn has not come the window is still open.
+    """
 
     def __init__(
         self, lengths: Sequence[Window], lateness: int, watermark: int, told: Told = NOTHING
@@ -66,101 +72,95 @@ class Windows:
         """
         self.watermark = watermark
         self._lateness = lateness
-        self._levels = [
-            Level(window.name, window.length, _feeder(window, lengths))
-            for window in sorted(lengths, key=lambda window: window.length)
-        ]
-        self._closing = Closing(watermark, told)
+        self._lengths = sorted(lengths, key=lambda window: window.length)
+        self._told = told
+        self._shards: dict[int, Shard] = {}
+        self._behind: deque[Shard] = deque()
         self._see()
-        self._waiting: list[Readings] = []
-        self._count = 0
-        self._until = 0
 
     def _see(self) -> None:
-        """Where closed windows end, and at which watermark the next one closes (ns)."""
+        """Where windows that are to be closed end, and when that changes (ns)."""
         ends = self._ends(self.watermark)
         self._closed_until = max(ends, default=0)
-        lengths = [level.length for level in self._levels]
+        lengths = [window.length for window in self._lengths]
         self._next = min(map(add, ends, lengths), default=INT64_MAX)
 
     def _ends(self, watermark: int) -> tuple[int, ...]:
-        return tuple(level.start(watermark) for level in self._levels)
+        return tuple(window.start(watermark) for window in self._lengths)
+
+    def _shard(self, number: int) -> Shard:
+        shard = self._shards.get(number)
+        if shard is None:
+            levels = [
+                Level(window.name, window.length, _feeder(window, self._lengths))
+                for window in self._lengths
+            ]
+            shard = self._shards[number] = Shard(levels, self.watermark, self._told)
+        return shard
 
     def is_closed(self, t: int) -> bool:
-        """Whether a window of any length is closed at `t` (ns UTC)."""
+        """Whether a window of any length may be closed at `t` (ns UTC)."""
         return t < self._closed_until
 
     def late(self, series: Sequence[int], t: NDArray[np.int64]) -> set[RevisionDue]:
         """The closed windows that readings of these series at `t` (ns UTC) fall into."""
-        found: set[RevisionDue] = set()
-        if not len(t) or t.min() >= self._closed_until:
-            return found
-        for level in self._levels:
-            late = t[t < level.start(self.watermark)]
-            for place in np.unique(late // level.length).tolist():
-                t0 = place * level.length // NS_PER_MS
-                found.update(RevisionDue(level.name, t0, number) for number in series)
-        return found
+        if not len(t) or not self.is_closed(int(t.min())):
+            return set()
+        found = (self._shard(number).late(some, t) for number, some in _by_shard(series).items())
+        return set().union(*found)
 
     def fold(self, group: Sequence[Readings], *, until: int | None = None) -> None:
         """Take in the readings of one commit group, in order of arrival, none later than `until`.
 
         For each length the readings of closed windows are left out: `late` names those windows.
-        Several groups are folded together, before any window closes: many at once cost less.
         """
-        if until is None:
-            until = max((int(one.t.max()) for one in group if len(one.t)), default=0)
-        self._until = max(self._until, until)
-        self._waiting += group
-        self._count += sum(one.v.size for one in group)
-        if self._count >= ENOUGH:
-            self._fold_all()
-
-    def _fold_all(self) -> None:
-        filled = [readings for readings in self._waiting if len(readings.t)]
-        self._waiting, self._count, self._until = [], 0, 0
-        if filled:
-            numbers, few = tables([one for one in filled if one.kind == Kind.NUMBER])
-            others = [one for one in filled if one.kind != Kind.NUMBER]
-            sorted_ = rows(few, np.float64), rows(others, np.object_)
-            for level in self._levels:
-                level.fold(numbers, sorted_, self.watermark)
+        for readings in group:
+            if not len(readings.t):
+                continue
+            latest = int(readings.t.max()) if until is None else until
+            first = min(readings.series) // SHARD
+            if max(readings.series) // SHARD == first:
+                self._shard(first).fold(readings, latest)
+                continue
+            for number, some in _by_shard(readings.series).items():
+                self._shard(number).fold(readings.of(some), latest)
 
     def close(self, now: int, most: int | None = None) -> Closed:
-        """Move the watermark to `now` - lateness (ns UTC); tell of what is closed, `most` cells.
+        """Move the watermark to `now` - lateness (ns UTC), and tell of what is closed.
 
-        The rest is told the next times, in order. Once all is told `settled` follows.
+        most: close one shard at most, and tell of so many cells; the rest has to wait for the next
+        times. Once all is told `settled` follows.
         """
-        watermark = max(self.watermark, now - self._lateness)
-        if watermark >= self._next:
-            self._fold_all()  # by the marks that held when they were taken
-            self.watermark = watermark
-            self._close()
+        self.watermark = max(self.watermark, now - self._lateness)
+        if self.watermark >= self._next:
+            known = set(self._behind)
+            self._behind += (shard for shard in self._shards.values() if shard not in known)
             self._see()
-        else:
-            self.watermark = watermark
-            self._closing.moved(watermark)
-        return self._closing.take(most)
-
-    def _close(self) -> None:
-        parts = []
-        for level in self._levels:
-            part = level.pop_before(level.start(self.watermark))
-            for longer in self._levels:
-                if longer.feeder == level.length:
-                    longer.feed(part)
-            parts.append(part)
-        self._closing.add(parts, self.watermark)
+        found = Closed([], [])
+        while self._behind:
+            shard = self._behind[0]
+            if not shard.closing:
+                shard.close(self.watermark)
+            told = shard.tell(most)
+            found.summaries.extend(told.summaries)
+            found.from_disk.extend(told.from_disk)
+            if not shard.closing:
+                self._behind.popleft()
+                if shard.is_behind(self.watermark):  # it was closed a window ago
+                    self._behind.append(shard)
+            if most is not None:
+                break
+        return found
 
     @property
     def closing(self) -> bool:
-        """Whether summaries of closed windows wait to be told."""
-        return bool(self._closing)
+        """Whether there is more to close, or to tell of what is closed."""
+        return bool(self._behind)
 
     @property
     def settled(self) -> int:
-        """The watermark (ns) up to which all that is closed was told: the one to store."""
-        return self._closing.settled
+        """The watermark (ns) up to which all is closed and told: the one to store."""
+        return min((shard.settled for shard in self._behind), default=self.watermark)
 
     def shed(self, latest: int) -> set[RevisionDue]:
         """Give up the windows that begin after `latest` (ns UTC): they, and the longer ones
@@ -169,17 +169,7 @@ class Windows:
         Readings of the far future come while nobody knows the time, or before it goes back. They
         would hold memory until then.
         """
-        found: set[RevisionDue] = set()
-        if self._until > latest:
-            self._fold_all()
-        for level in self._levels:
-            for t0, series in level.pop_after(latest).cells():
-                found.update(
-                    RevisionDue(longer.name, longer.start(t0) // NS_PER_MS, series)
-                    for longer in self._levels
-                    if longer.length >= level.length
-                )
-        return found
+        return set().union(*(shard.shed(latest) for shard in self._shards.values()))
 
     def mark(self) -> tuple[int, ...]:
         """Where each length's windows that are told end (ns); it changes with every one of them."""
@@ -188,8 +178,7 @@ class Windows:
     @property
     def held(self) -> int:
         """How many cells are open: what memory depends on."""
-        self._fold_all()
-        return sum(map(len, self._levels))
+        return sum(shard.held for shard in self._shards.values())
 
     def open_since(self) -> int:
         """Where the oldest window begins that is not closed and told (ns).
@@ -197,6 +186,13 @@ class Windows:
         Folding all readings from there on again, with `settled`, gives the same cells.
         """
         return min(self.mark())
+
+
+def _by_shard(series: Sequence[int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for number in series:
+        found.setdefault(number // SHARD, []).append(number)
+    return found
 
 
 def summarise(
