@@ -28,10 +28,10 @@ class Readings(NamedTuple):
     t: Ints
     v: NDArray[Any]
 
-    def of(self, series: Sequence[int]) -> "Readings":
-        """Those of some of the series only."""
-        places = [self.series.index(one) for one in series]
-        return self._replace(series=tuple(series), v=self.v[places])
+    def at(self, places: Sequence[int]) -> "Readings":
+        """Those of the series at some places only."""
+        series = tuple([self.series[place] for place in places])
+        return self._replace(series=series, v=self.v[places])
 
     def apart(self) -> Iterator["Readings"]:
         """The same, one series each."""

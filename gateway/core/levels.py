@@ -71,9 +71,10 @@ class Level:
         return self._pop(gone, [key for key in self._others if key[0] > start])
 
     def _pop(self, gone: NDArray[np.bool_], others: Sequence[Key]) -> Part:
-        numbers = self._numbers.part(np.flatnonzero(gone))
+        numbers = NumberCells()
         if gone.any():
-            self._numbers = self._numbers.part(np.flatnonzero(~gone))
+            numbers, rest = (self._numbers.part(np.flatnonzero(some)) for some in (gone, ~gone))
+            self._numbers = rest
         return Part(
             self.name, self.length, numbers, [(key, self._others.pop(key)) for key in others]
         )

@@ -26,7 +26,7 @@ class Shard:
         self._see()
         self._waiting: list[Readings] = []
         self._count = 0
-        self._until = 0
+        self._until = watermark
 
     def _see(self) -> None:
         """Where closed windows end, and at which watermark the next one closes (ns)."""
@@ -61,7 +61,7 @@ class Shard:
 
     def fold_all(self) -> None:
         """Fold what waits."""
-        some, self._waiting, self._count, self._until = self._waiting, [], 0, 0
+        some, self._waiting, self._count = self._waiting, [], 0
         if some:
             numbers, few = tables([one for one in some if one.kind == Kind.NUMBER])
             others = [one for one in some if one.kind != Kind.NUMBER]
@@ -108,8 +108,10 @@ class Shard:
     def shed(self, latest: int) -> set[RevisionDue]:
         """Give up the windows that begin after `latest` (ns UTC)."""
         found: set[RevisionDue] = set()
-        if self._until > latest:
-            self.fold_all()
+        if self._until <= latest:
+            return found
+        self.fold_all()
+        self._until = latest
         for level in self._levels:
             for t0, series in level.pop_after(latest).cells():
                 found.update(

@@ -106,8 +106,10 @@ class Windows:
         """The closed windows that readings of these series at `t` (ns UTC) fall into."""
         if not len(t) or not self.is_closed(int(t.min())):
             return set()
-        found = (self._shard(number).late(some, t) for number, some in _by_shard(series).items())
-        return set().union(*found)
+        found: set[RevisionDue] = set()
+        for number, places in _by_shard(series).items():
+            found |= self._shard(number).late([series[place] for place in places], t)
+        return found
 
     def fold(self, group: Sequence[Readings], *, until: int | None = None) -> None:
         """Take in the readings of one commit group, in order of arrival, none later than `until`.
@@ -122,8 +124,8 @@ class Windows:
             if max(readings.series) // SHARD == first:
                 self._shard(first).fold(readings, latest)
                 continue
-            for number, some in _by_shard(readings.series).items():
-                self._shard(number).fold(readings.of(some), latest)
+            for number, places in _by_shard(readings.series).items():
+                self._shard(number).fold(readings.at(places), latest)
 
     def close(self, now: int, most: int | None = None) -> Closed:
         """Move the watermark to `now` - lateness (ns UTC), and tell of what is closed.
@@ -189,9 +191,10 @@ class Windows:
 
 
 def _by_shard(series: Sequence[int]) -> dict[int, list[int]]:
+    """The places of the series of each shard."""
     found: dict[int, list[int]] = {}
-    for number in series:
-        found.setdefault(number // SHARD, []).append(number)
+    for place, number in enumerate(series):
+        found.setdefault(number // SHARD, []).append(place)
     return found
 
 
