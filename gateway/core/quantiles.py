@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 256
+EXACT = 1024
 """Numbers of a cell that are kept as they are."""
 MAX_BINS = 8192
 """Bins of one cell: noise around zero of 10**8 numbers takes about 6,500."""
@@ -118,6 +118,8 @@ class Digests:
 
     def part(self, cells: Ints) -> Self:
         """Digests of these cells only, in this order."""
+        self._settle()
+        self._sum_up()
         found = type(self)(len(cells), exact=self._exact)
         places = np.full(len(self.n), -1, np.int64)
         places[cells] = np.arange(len(cells))

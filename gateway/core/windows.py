@@ -26,7 +26,7 @@ from gateway.core.shard import Shard
 from gateway.errors import ConfigError
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-SHARD = 512
+SHARD = 256
 """Series that are closed together."""
 MAX_SECONDS = 36_500 * SECONDS["d"]
 NOTHING: Told = MappingProxyType({})
