@@ -1,7 +1,8 @@
 """Readings cut into cells: those of one series that lie in one window."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
@@ -111,11 +112,15 @@ def tables(group: Sequence[Readings]) -> tuple[list[Table], list[Readings]]:
 
     Each series is in one table only, or in none.
     """
-    alike: dict[tuple[int, ...], list[Readings]] = {}
-    for readings in group:
-        alike.setdefault(readings.series, []).append(readings)
+    alike = _alike(group)
     if sum(map(len, alike)) > len(set().union(*alike)):
-        return tables([one for readings in group for one in readings.apart()])
+        often = Counter(chain.from_iterable(alike))
+        mixed = {series for series in alike if any(often[one] > 1 for one in series)}
+        alike = _alike(
+            one
+            for readings in group
+            for one in (readings.apart() if readings.series in mixed else (readings,))
+        )
     found, rest = [], []
     for series, some in alike.items():
         if sum(readings.v.size for readings in some) >= FEW:
@@ -123,6 +128,13 @@ def tables(group: Sequence[Readings]) -> tuple[list[Table], list[Readings]]:
         else:
             rest += some
     return found, rest
+
+
+def _alike(group: Iterable[Readings]) -> dict[tuple[int, ...], list[Readings]]:
+    found: dict[tuple[int, ...], list[Readings]] = {}
+    for readings in group:
+        found.setdefault(readings.series, []).append(readings)
+    return found
 
 
 def _table(series: tuple[int, ...], some: Sequence[Readings]) -> Table:

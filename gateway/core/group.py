@@ -6,6 +6,7 @@ windows; the pipeline makes it durable and only then acknowledges, folds and pub
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -110,19 +111,18 @@ class Group:
 
     def readings(self, batch: Batch) -> None:
         """Readings of a message that is in the journal; those of closed windows are due."""
-        for column in batch.columns:
-            if len(column.t):
-                self._column(column, batch)
+        filled = [column for column in batch.columns if len(column.t)]
+        for _, some in groupby(filled, _sort):
+            columns = list(some)
+            series = tuple([self._series(column.key, column.unit) for column in columns])
+            v = np.stack([column.v for column in columns])
+            self._fold(series, columns[0].t, v, batch.clock)
         upstream = self.rules.upstream
         if self.rules.forward_readings and upstream is not None and len(batch):
             self.outgoing(upstream.readings, batch)
 
-    def _column(self, column: Column, batch: Batch) -> None:
-        series = self._series(column.key, column.unit)
-        self._fold((series,), column.t, column.v[np.newaxis], batch.clock)
-
     def table(self, device: Device, table: Table, clock: Clock) -> None:
-        """The same, of several messages and metrics of a device together."""
+        """Readings of several messages and metrics of a device together."""
         series = device.tables.get(table.metrics)
         if series is None:
             keys = [SeriesKey(device.name, metric, kind) for metric, kind, _ in table.metrics]
@@ -280,6 +280,11 @@ def _payload(summary: f.SummaryMade, series: Series) -> str:
     if not series.head:
         series.head = head(device=device, metric=metric, unit=series.unit)
     return encode(summary, series.head)
+
+
+def _sort(column: Column) -> tuple[int, Kind, np.dtype[Any]]:
+    """What columns have in common that are folded together: the same times, for one."""
+    return id(column.t), column.key.kind, column.v.dtype
 
 
 def newest(t: NDArray[np.int64]) -> int:
