@@ -6,25 +6,17 @@ arrived first counts as the earlier.
 Numbers are held column by column, for all cells at once: a gateway has ten thousands of them.
 """
 
-from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.cutting import Cells, Rows
+from gateway.core.cutting import Cells, Key
 from gateway.core.facts import RevisionDue, SummaryMade
 from gateway.core.quantiles import EXACT, Digests, Runs
 from gateway.core.readings import NS_PER_MS
-
-MAX_SEQUENCE = 4096
-"""Booleans or texts of one cell that are kept; a cell with more is summarised from disk."""
-
-Key = tuple[int, int]
-"""Of a cell: where its window begins (ns), and its series."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -185,20 +177,6 @@ def number_cells(cells: Cells, *, exact: int = EXACT) -> NumberCells:
     return NumberCells(known, digests)
 
 
-def sequence_cells(
-    rows: Rows, length: int, *, limit: int = MAX_SEQUENCE
-) -> list[tuple[Key, "SequenceCell"]]:
-    """One cell for each series and window of `length` ns."""
-    starts = rows.starts(length)
-    t0 = rows.t[starts] // length * length
-    keys = zip(t0.tolist(), rows.series[starts].tolist(), strict=True)
-    cuts = [*starts.tolist(), len(rows.t)]
-    return [
-        (key, SequenceCell(b - a, array("q", rows.t[a:b].tobytes()), rows.v[a:b].tolist(), limit))
-        for key, (a, b) in zip(keys, pairwise(cuts), strict=True)
-    ]
-
-
 def _figures(v: Floats, n: Ints) -> tuple[Floats, Floats, Floats, Floats]:
     """Mean, population std, least and greatest of each run of `n` values.
 
@@ -218,52 +196,3 @@ def _figures(v: Floats, n: Ints) -> tuple[Floats, Floats, Floats, Floats]:
     mean = np.clip(middle + off * scale, low, high) * 2
     std = scale * np.sqrt(np.maximum(squares - off * off, 0)) * 2
     return mean, std, least, most
-
-
-@dataclass(slots=True)
-class SequenceCell:
-    """Booleans or texts: all of them up to `limit`, since a late one may split any run."""
-
-    n: int
-    t: "array[int]"
-    v: list[Any]
-    limit: int = MAX_SEQUENCE
-
-    def __post_init__(self) -> None:
-        self._bound()
-
-    def merge(self, later: Self) -> None:
-        self.n += later.n
-        self.t.extend(later.t)
-        self.v.extend(later.v)
-        self._bound()
-
-    def copy(self) -> Self:
-        return replace(self, t=self.t[:], v=self.v[:])
-
-    def summary(self, *, series: int, window: str, t0: int, t1: int) -> SummaryMade | None:
-        """The summary (t0, t1 in ms, `rev` 1), or None if it must be made from disk."""
-        if self.n > self.limit:
-            return None
-        v = [self.v[i] for i in np.argsort(np.frombuffer(self.t, np.int64), kind="stable")]
-        return SummaryMade(
-            series=series,
-            window=window,
-            t0=t0,
-            t1=t1,
-            n=self.n,
-            mean=None,
-            min=None,
-            max=None,
-            std=None,
-            p50=None,
-            p95=None,
-            first=v[0],
-            last=v[-1],
-            changes=sum(before != after for before, after in pairwise(v)),
-            rev=1,
-        )
-
-    def _bound(self) -> None:
-        if self.n > self.limit:
-            self.t, self.v = array("q"), []

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.cells import Key, NumberCells, SequenceCell
+from gateway.core.cells import NumberCells
+from gateway.core.cutting import Key
 from gateway.core.facts import RevisionDue, SummaryMade
 from gateway.core.readings import NS_PER_MS
+from gateway.core.sequences import SequenceCell
 
 Told = Mapping[tuple[str, int], SummaryMade]
 """The newest summary of a window and series, if it was told before the start."""

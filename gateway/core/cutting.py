@@ -14,6 +14,9 @@ from gateway.core.readings import INT64_MAX, Kind
 FEW = 64
 """Fewer readings of a device are not worth an array of their own."""
 
+Key = tuple[int, int]
+"""Of a cell: where its window begins (ns), and its series."""
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 

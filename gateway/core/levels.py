@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.cells import Key, NumberCells, SequenceCell, number_cells, sequence_cells
+from gateway.core.cells import NumberCells, number_cells
 from gateway.core.closing import Part
-from gateway.core.cutting import Rows, Table, cut_rows, cut_tables, joined
+from gateway.core.cutting import Key, Rows, Table, cut_rows, cut_tables, joined
 from gateway.core.readings import INT64_MAX
+from gateway.core.sequences import SequenceCell, sequence_cells
 
 
 class Level:

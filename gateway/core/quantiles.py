@@ -139,7 +139,9 @@ class Digests:
         self._upto = np.append(0, np.cumsum(self._bins[0].counts))
 
     def percentiles(self, cells: Ints, *percents: int) -> Floats:
-        """Nearest-rank percentiles of these cells, shape (percents, cells); arranged before.
+        """Nearest-rank percentiles of cells that are not empty, shape (percents, cells).
+
+        The digests must be arranged before.
 
         Exact up to `exact` numbers, then within RELATIVE_ERROR; NaN if there were too many bins.
         """

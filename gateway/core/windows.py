@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.cells import NumberCells, number_cells, sequence_cells
+from gateway.core.cells import NumberCells, number_cells
 from gateway.core.closing import Closed, Part, Told
 from gateway.core.cutting import Readings, cut_rows, rows
 from gateway.core.facts import RevisionDue, SummaryMade
 from gateway.core.levels import Level
 from gateway.core.readings import INT64_MAX, NS_PER_S, Kind
+from gateway.core.sequences import sequence_cells
 from gateway.core.shard import Shard
 from gateway.errors import ConfigError
 

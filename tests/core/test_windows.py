@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from gateway.core import cutting
 from gateway.core import windows as windows_module
-from gateway.core.cells import MAX_SEQUENCE
 from gateway.core.cutting import Readings, order_of
 from gateway.core.facts import RevisionDue
 from gateway.core.quantiles import EXACT, RELATIVE_ERROR
 from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
+from gateway.core.sequences import MAX_SEQUENCE
 from gateway.core.windows import SHARD, Windows, parse_window, summarise
 from gateway.errors import ConfigError
 
