@@ -141,7 +141,8 @@ class Digests:
     def percentiles(self, cells: Ints, *percents: int) -> Floats:
         """Nearest-rank percentiles of cells that are not empty, shape (percents, cells).
 
-        The digests must be arranged before. Exact up to `exact` numbers, then within RELATIVE_ERROR; NaN if there were too many bins.
+        The digests must be arranged before. Exact up to `exact` numbers, then within
+        RELATIVE_ERROR; NaN if there were too many bins.
         """
         found = np.full((len(percents), len(cells)), np.nan)
         few = self.n[cells] <= self._exact
