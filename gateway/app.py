@@ -219,7 +219,8 @@ def build(
     registry, measures, links, presence = restore.registry(opened), Measures(), Links(), Presence()
     lengths = [parse_window(text) for text in config.summaries.windows]
     watermark = int(opened.meta.get("watermark_ns", 0))
-    windows = Windows(lengths, config.summaries.lateness, watermark)
+    told = restore.told(opened, watermark)
+    windows = Windows(lengths, config.summaries.lateness, watermark, told)
     hub = _hub(config, store, opened, registry, clock=clock)
     upstream = _upstream(config)
     pipeline = Pipeline(

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import Protocol
 
+import numpy as np
+
+from gateway.core.cutting import Readings
 from gateway.core.registry import Registry
-from gateway.core.windows import Readings, Windows
+from gateway.core.windows import Windows
 from gateway.store.rows import Found
 
 AT_ONCE = 64
@@ -32,7 +35,7 @@ async def fold_stored(
     some: list[Readings] = []
     async for number, run in disk.readings(since_ns=since, until_ns=until, series=series):
         kind = registry.series_by_id[number].key.kind
-        some.append((number, kind, run.t, run.v))
+        some.append(Readings((number,), kind, run.t, run.v[np.newaxis]))
         if len(some) == AT_ONCE:
             windows.fold(some)
             some.clear()

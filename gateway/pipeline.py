@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
-from gateway.core.registry import Registry, Series, Stream
+from gateway.core.registry import Device, Registry, Series, Stream
 from gateway.core.settling import Settling
 from gateway.core.shapes import Burst
 from gateway.core.take import Taker, latest
@@ -34,6 +34,8 @@ T = TypeVar("T")
 ENOUGH_BYTES = 256 * 1024
 RETRY_S = 1.0
 TICK_S = 0.25
+MOST_CLOSED = 500
+"""Summaries of one turn: more would hold up acknowledgements."""
 CLOCK_MS = 600_000
 
 
@@ -105,6 +107,7 @@ class Pipeline:
         self._sent: list[Sent] = []
         self._marked: tuple[int, ...] = ()
         self._clocked = 0
+        self._fresh: list[Device] = []
         self.trouble: str | None = None
         self.turns = 0
         self._turn: asyncio.Future[None] | None = None
@@ -237,6 +240,9 @@ class Pipeline:
         intake, self._intake, self._posted, self._bytes = self._intake, [], [], 0
         self._waiting.clear()
         self._urgent.clear()
+        if self.windows.closing or self._fresh:  # the next turn goes on as soon as it can
+            self._waiting.set()
+            self._urgent.set()
         self._sent = [item for item in intake if isinstance(item, Sent)]
         self._taker.prepare(group, list(_bursts(self._sent)))
         for item in intake:
@@ -248,13 +254,16 @@ class Pipeline:
         return group
 
     def _close_windows(self, group: Group, now: int) -> None:
-        closed = self.windows.close(now)
+        goes_on = self.windows.closing
+        closed = self.windows.close(now, MOST_CLOSED)
         group.summaries(closed.summaries)
+        if closed.summaries and not goes_on:
+            self._fresh = self.registry.fresh()
+        group.states(self._fresh[:MOST_CLOSED])
+        del self._fresh[:MOST_CLOSED]
         far = self.windows.shed(group.now.unix + self._rules.max_skew)
         for due in (*closed.from_disk, *sorted(far)):
             group.make_due(due)
-        if closed.summaries:
-            group.states()
         self._measures.summaries.inc(len(closed.summaries))
 
     def _mark(self, group: Group) -> None:
@@ -266,7 +275,7 @@ class Pipeline:
         mark = self.windows.mark()
         if mark != self._marked:
             self._marked = mark
-            group.add(f.MetaSet("watermark_ns", str(self.windows.watermark)))
+            group.add(f.MetaSet("watermark_ns", str(self.windows.settled)))
         if group.now.sure and group.now.ms // CLOCK_MS != self._clocked:
             self._clocked = group.now.ms // CLOCK_MS
             group.add(f.MetaSet("clock_ms", str(group.now.ms)))
@@ -322,21 +331,19 @@ class Pipeline:
         self._measures.acknowledged(group, self._sent)
 
     def _fold(self, group: Group) -> None:
+        limit = latest(group)
         for folding in group.foldings:
-            folding.learn(latest(group))
-        known = [
-            (folding.series.id, folding.series.key.kind, folding.t, folding.v)
-            for folding in group.foldings
-            if folding.t is not None
-        ]
+            folding.learn(limit)
+        known = [one for folding in group.foldings if (one := folding.readings()) is not None]
         if known and group.span is not None:
             self.windows.fold(known, until=group.span[1])
         self._due(group.due)
 
     def _publish(self, group: Group) -> None:
         self._audience.publish(group.events)
-        fresh = {folding.series.id: folding.series for folding in group.foldings}
-        self._audience.publish_readings(fresh.values())
+        self._audience.publish_readings(
+            series for folding in group.foldings for series in folding.series
+        )
         for then in group.after:
             then()
         if group.turned_away:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gateway.core import facts as f
 from gateway.core.clock import Now
-from gateway.core.group import Folding, Group, newest
+from gateway.core.group import Folding, Group
 from gateway.core.readings import NS_PER_S, Batch, Clock
 from gateway.core.registry import Device
 from gateway.errors import StoreError
@@ -82,7 +82,8 @@ def _settle(device: Device, boot: bytes, offset: int, found: list[Batch], group:
     for batch in found:
         for column in batch.columns:
             series = group.registry.series[column.key]
-            t = column.t + offset
-            group.late(series, t)
-            folding = Folding(series, t, column.v, Clock.MAPPED, newest(t))
-            group.after += [partial(folding.fold, group.windows), folding.learn]
+            placed = column._replace(t=column.t + offset)
+            group.late((series,), placed.t)
+            folding = Folding.of(series, placed, Clock.MAPPED)
+            if (known := folding.readings()) is not None:
+                group.after += [partial(group.windows.fold, [known]), folding.learn]

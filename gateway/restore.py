@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 
 from gateway.core.alerting import Alerts
 from gateway.core.clock import BootClock
+from gateway.core.closing import Told
 from gateway.core.downlink import Order
 from gateway.core.facts import EventLogged
-from gateway.core.group import Folding, newest
+from gateway.core.group import Folding
 from gateway.core.layouts import layout_from_json
 from gateway.core.presence import status
-from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
+from gateway.core.readings import INT64_MAX, NS_PER_MS, Clock, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series, Stream
 from gateway.core.standing import CLOSED
 from gateway.core.summary import dump, payload
@@ -90,6 +91,15 @@ def _series(row: SeriesRow, device: Device) -> Series:
     return series
 
 
+def told(opened: Opened, watermark: int) -> Told:
+    """What the last run told of windows that end after `watermark` (ns): it did not tell of all."""
+    return {
+        (made.window, made.series): made
+        for made in opened.summaries
+        if made.t1 * NS_PER_MS > watermark
+    }
+
+
 async def fold(
     store: Store, known: Registry, windows: Windows, *, settled: int, alerts: Alerts
 ) -> None:
@@ -97,12 +107,9 @@ async def fold(
     await _recall(store, alerts, windows)
     async for replayed in store.journal_rows(settled + 1):
         for _, batch in replayed.batches:
-            unknown = batch.clock is Clock.UNKNOWN
             for column in batch.columns:
                 if len(column.t):
-                    t = None if unknown else column.t
-                    at = len(column.v) - 1 if unknown else newest(column.t)
-                    folding = Folding(known.series[column.key], t, column.v, batch.clock, at)
+                    folding = Folding.of(known.series[column.key], column, batch.clock)
                     folding.learn()
                     alerts.replay(folding)
     await fold_stored(store, known, windows, since=windows.open_since(), until=INT64_MAX)

@@ -105,9 +105,11 @@ class Revisions:
     def _ripe(self) -> dict[f.RevisionDue, int]:
         """What is due of windows that are over by the gateway's clock, lateness included.
 
-        After the clock went back windows are closed that have yet to come or to end.
+        After the clock went back windows are closed that have yet to come or to end. And a window
+        that is closed is told of first.
         """
-        over = (self._clock().unix - self._lateness) // NS_PER_MS
+        settled = self._pipeline.windows.settled
+        over = min(self._clock().unix - self._lateness, settled) // NS_PER_MS
         ends = {name: window.length // NS_PER_MS for name, window in self._windows.items()}
         return {due: age for due, age in self._due.items() if due.t0 + ends[due.window] <= over}
 

@@ -83,14 +83,17 @@ class Alerts:
         """Judge the readings of a durable group; say whether there is something to tell."""
         if not self._rules:
             return False
-        found: dict[int, tuple[Watched, list[Folding]]] = {}
+        found: dict[int, tuple[Watched, list[tuple[Times, Values]]]] = {}
         for folding in group.foldings:
-            if (watched := self._watch(folding.series, group.now)) is not None:
-                found.setdefault(folding.series.id, (watched, []))[1].append(folding)
+            for at, series in enumerate(folding.series):
+                if (watched := self._watch(series, group.now)) is not None:
+                    known = found.setdefault(series.id, (watched, []))[1]
+                    if folding.t is not None:
+                        known.append((folding.t, folding.v[at]))
         limit = latest(group)
-        for watched, foldings in found.values():
+        for watched, known in found.values():
             self._expecting.hear(watched.expected, group.now)
-            self._judge(watched, foldings, limit)
+            self._judge(watched, known, limit)
         return self.book.waiting
 
     def _watch(self, series: Series, now: Now) -> Watched | None:
@@ -113,8 +116,7 @@ class Alerts:
             if rule.judges(series.key)
         ]
 
-    def _judge(self, watched: Watched, foldings: Sequence[Folding], limit: int) -> None:
-        known = [(folding.t, folding.v) for folding in foldings if folding.t is not None]
+    def _judge(self, watched: Watched, known: Sequence[tuple[Times, Values]], limit: int) -> None:
         if not watched.judged or not known:
             return
         if watched.since is not None and watched.since > limit:
@@ -144,9 +146,10 @@ class Alerts:
 
     def replay(self, folding: Folding) -> None:
         """Judge readings that no settlement tells of yet; row by row, before anything else."""
-        watched = self._watched.get(folding.series.id)
-        if watched is not None:
-            self._judge(watched, [folding], INT64_MAX)
+        for at, series in enumerate(folding.series):
+            watched = self._watched.get(series.id)
+            if watched is not None and folding.t is not None:
+                self._judge(watched, [(folding.t, folding.v[at])], INT64_MAX)
 
     def sloping(self) -> tuple[list[int], int]:
         """Series whose rates are judged, and how far back (ns) a rate may reach."""
@@ -219,7 +222,9 @@ def _begin_anew(watched: Watched) -> None:
             judged.slope.clear()
 
 
-def _in_order(known: list[tuple[Times, NDArray[Any]]], since: int | None) -> tuple[Times, Values]:
+def _in_order(
+    known: Sequence[tuple[Times, NDArray[Any]]], since: int | None
+) -> tuple[Times, Values]:
     """Readings by time, without those older than `since`."""
     t, v = known[0][0], known[0][1].astype(np.float64, copy=False)
     if len(known) > 1:

@@ -1,213 +1,198 @@
-"""What one series amounts to in one window: cells that can be merged, and their summary.
+"""What a series amounts to in a window: cells that can be merged, and their summaries.
 
-`merge` takes a cell whose readings arrived later; of readings with the same time the one that
+`merge` takes cells whose readings arrived later; of readings with the same time the one that
 arrived first counts as the earlier.
+
+Numbers are held column by column, for all cells at once: a gateway has ten thousands of them.
 """
 
-import math
-from abc import ABC, abstractmethod
-from array import array
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, Self
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.facts import SummaryMade
-from gateway.core.quantiles import EXACT, Digest
+from gateway.core.cutting import Cells, Key
+from gateway.core.facts import RevisionDue, SummaryMade
+from gateway.core.quantiles import EXACT, Digests, Runs
+from gateway.core.readings import NS_PER_MS
 
-MAX_SEQUENCE = 4096
-"""Booleans or texts of one cell that are kept; a cell with more is summarised from disk."""
-
-
-class Cell(ABC):
-    """One series in one window."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def merge(self, later: Self) -> None:
-        """Add the readings of a cell that arrived after those of this one."""
-
-    @abstractmethod
-    def copy(self) -> Self:
-        """An independent cell of the same readings."""
-
-    @abstractmethod
-    def summary(self, *, series: int, window: str, t0: int, t1: int) -> SummaryMade | None:
-        """The summary (t0, t1 in ms, `rev` 1), or None if it must be made from disk."""
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
-@dataclass(slots=True)
-class NumberCell(Cell):
-    """Numbers. `std` is the population's; its parts never overflow, whatever the values."""
+class Statistics(NamedTuple):
+    """What is known of cells, one place in each column for each of them.
 
-    n: int
-    mean: float
-    std: float
-    min: float
-    max: float
-    t_first: int
-    first: float
-    t_last: int
-    last: float
-    digest: Digest
-
-    def merge(self, later: Self) -> None:
-        n = self.n + later.n
-        mine, share = self.n / n, later.n / n
-        half = later.mean / 2 - self.mean / 2  # the whole difference may overflow
-        self.std = math.hypot(
-            self.std * math.sqrt(mine),
-            later.std * math.sqrt(share),
-            half * (2 * math.sqrt(mine * share)),
-        )
-        self.mean = self.mean + share * half + share * half
-        self.n = n
-        self.min = min(self.min, later.min)
-        self.max = max(self.max, later.max)
-        if later.t_first < self.t_first:
-            self.t_first, self.first = later.t_first, later.first
-        if later.t_last >= self.t_last:
-            self.t_last, self.last = later.t_last, later.last
-        self.digest.merge(later.digest)
-
-    def copy(self) -> Self:
-        return replace(self, digest=self.digest.copy())
-
-    def summary(self, *, series: int, window: str, t0: int, t1: int) -> SummaryMade | None:
-        quantiles = self.digest.percentiles(50, 95)
-        if quantiles is None:
-            return None
-        p50, p95 = map(self._within, quantiles)
-        return SummaryMade(
-            series=series,
-            window=window,
-            t0=t0,
-            t1=t1,
-            n=self.n,
-            mean=self._within(self.mean),
-            min=self.min,
-            max=self.max,
-            std=self.std,
-            p50=p50,
-            p95=p95,
-            first=self.first,
-            last=self.last,
-            changes=None,
-            rev=1,
-        )
-
-    def _within(self, value: float) -> float:
-        return min(max(value, self.min), self.max)
-
-
-@dataclass(slots=True)
-class SequenceCell(Cell):
-    """Booleans or texts: all of them up to `limit`, since a late one may split any run."""
-
-    n: int
-    t: "array[int]"
-    v: list[Any]
-    limit: int = MAX_SEQUENCE
-
-    def __post_init__(self) -> None:
-        self._bound()
-
-    def merge(self, later: Self) -> None:
-        self.n += later.n
-        self.t.extend(later.t)
-        self.v.extend(later.v)
-        self._bound()
-
-    def copy(self) -> Self:
-        return replace(self, t=self.t[:], v=self.v[:])
-
-    def summary(self, *, series: int, window: str, t0: int, t1: int) -> SummaryMade | None:
-        if self.n > self.limit:
-            return None
-        v = [self.v[i] for i in np.argsort(np.frombuffer(self.t, np.int64), kind="stable")]
-        return SummaryMade(
-            series=series,
-            window=window,
-            t0=t0,
-            t1=t1,
-            n=self.n,
-            mean=None,
-            min=None,
-            max=None,
-            std=None,
-            p50=None,
-            p95=None,
-            first=v[0],
-            last=v[-1],
-            changes=sum(before != after for before, after in pairwise(v)),
-            rev=1,
-        )
-
-    def _bound(self) -> None:
-        if self.n > self.limit:
-            self.t, self.v = array("q"), []
-
-
-def number_cells(
-    t: NDArray[np.int64],
-    v: NDArray[np.float64],
-    starts: NDArray[np.intp],
-    *,
-    exact: int = EXACT,
-) -> list[NumberCell]:
-    """One cell per run of readings; run i is `starts[i]:starts[i + 1]`, sorted by time."""
-    ends = np.append(starts[1:], len(t))
-    mean, std = _mean_and_std(v, starts, ends - starts)
-    digests = [
-        Digest(array("d", v[a:b].tobytes()), exact=exact)
-        for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
-    columns = (
-        ends - starts,
-        mean,
-        std,
-        np.minimum.reduceat(v, starts),
-        np.maximum.reduceat(v, starts),
-        t[starts],
-        v[starts],
-        t[ends - 1],
-        v[ends - 1],
-    )
-    return list(map(NumberCell, *(column.tolist() for column in columns), digests))
-
-
-def sequence_cells(
-    t: NDArray[np.int64],
-    v: NDArray[np.object_],
-    starts: NDArray[np.intp],
-    *,
-    limit: int = MAX_SEQUENCE,
-) -> list[SequenceCell]:
-    """One cell per run of readings; run i is `starts[i]:starts[i + 1]`, sorted by time."""
-    ends = [*starts[1:].tolist(), len(t)]
-    return [
-        SequenceCell(b - a, array("q", t[a:b].tobytes()), v[a:b].tolist(), limit)
-        for a, b in zip(starts.tolist(), ends, strict=True)
-    ]
-
-
-def _mean_and_std(
-    v: NDArray[np.float64], starts: NDArray[np.intp], n: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population std of each run, in two passes.
-
-    Deviations are from the run's first value and halved, so that no difference or sum overflows,
-    and scaled to at most 1 before they are squared.
+    t0: start of the window. `std` is the population's. All times in ns UTC.
     """
-    half = v / 2
-    off = half - np.repeat(half[starts], n)
-    shift = np.add.reduceat(off / np.repeat(n, n), starts)
-    mean = v[starts] + shift + shift
-    off -= np.repeat(shift, n)
-    scale = np.maximum.reduceat(np.abs(off), starts)
-    scale[scale == 0] = 1
-    squares = np.square(off / np.repeat(scale, n))
-    return mean, scale * np.sqrt(np.add.reduceat(squares, starts) / n) * 2
+
+    t0: Ints
+    series: Ints
+    mean: Floats
+    std: Floats
+    min: Floats
+    max: Floats
+    t_first: Ints
+    first: Floats
+    t_last: Ints
+    last: Floats
+
+    def at(self, places: Any) -> "Statistics":
+        return Statistics(*(column[places] for column in self))
+
+    def __add__(self, other: "Statistics") -> "Statistics":  # type: ignore[override]
+        return Statistics(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+
+
+_I, _F = np.empty(0, np.int64), np.empty(0)
+_NONE = Statistics(_I, _I, _F, _F, _F, _F, _I, _F, _I, _F)
+
+
+class NumberCells:
+    """Numbers of series in windows of one length."""
+
+    def __init__(self, known: Statistics = _NONE, digests: Digests | None = None) -> None:
+        """`known` and `digests` are taken over."""
+        self.known = known
+        self.digests = Digests() if digests is None else digests
+        self._places: dict[Key, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.known.t0)
+
+    def part(self, places: Ints) -> Self:
+        """These cells only; independent of the others."""
+        return type(self)(self.known.at(places), self.digests.part(places))
+
+    def merge(self, later: Self) -> None:
+        """Add cells whose readings arrived after those of these; none of `later` comes twice."""
+        places = self._find(later.known)
+        size, n, more = len(self), self.digests.n, later.digests.n
+        there = places < size
+        if not there.all():
+            self.known = self.known + later.known.at(~there)
+            self.digests.grow(len(self) - size)
+        if there.any():
+            at = places[there]
+            both = _merged(self.known.at(at), n[at], later.known.at(there), more[there])
+            for column, found in zip(self.known, both, strict=True):
+                column[at] = found
+        self.digests.merge(later.digests, places)
+
+    def _find(self, wanted: Statistics) -> Ints:
+        """Where these cells are; new ones follow at the end."""
+        if self._places is None:
+            here = zip(self.known.t0.tolist(), self.known.series.tolist(), strict=True)
+            self._places = {key: place for place, key in enumerate(here)}
+        keys = zip(wanted.t0.tolist(), wanted.series.tolist(), strict=True)
+        known = self._places
+        return np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
+
+    def wider(self, length: int) -> Iterator["NumberCells"]:
+        """These as cells of windows of `length` ns: each series and window once in each part."""
+        t0 = self.known.t0 // length * length
+        order = np.lexsort((self.known.t0, self.known.series, t0))
+        turn = _turns(t0[order], self.known.series[order])
+        for number in range(int(turn.max(initial=-1)) + 1):
+            places = order[turn == number]
+            known = self.known.at(places)._replace(t0=t0[places])
+            yield NumberCells(known, self.digests.part(places))
+
+    def arrange(self) -> None:
+        """Prepare for `summaries`: nothing is merged any more."""
+        self.digests.arrange()
+
+    def summaries(
+        self, places: Ints, *, window: str, length: int
+    ) -> Iterator[SummaryMade | RevisionDue]:
+        """Summaries of these cells, or that one must be made from disk. length: in ns."""
+        some = self.known.at(places)
+        p50, p95 = np.clip(self.digests.percentiles(places, 50, 95), some.min, some.max)
+        columns = (
+            some.t0 // NS_PER_MS,
+            (some.t0 + length) // NS_PER_MS,
+            self.digests.n[places],
+            np.clip(some.mean, some.min, some.max),
+            *(some.min, some.max, some.std, p50, p95, some.first, some.last),
+        )
+        made = map(
+            SummaryMade,
+            *(some.series.tolist(), repeat(window), *(column.tolist() for column in columns)),
+            *(repeat(None), repeat(1)),
+        )
+        for one in made:
+            unknown = one.p50 != one.p50  # it is NaN
+            yield RevisionDue(window, one.t0, one.series) if unknown else one
+
+
+def _turns(t0: Ints, series: Ints) -> Ints:
+    """How many of the same stand before each; equal ones follow one another."""
+    other = np.ones(len(t0), np.bool_)
+    other[1:] = (t0[1:] != t0[:-1]) | (series[1:] != series[:-1])
+    starts = np.flatnonzero(other)
+    return np.arange(len(t0)) - np.repeat(starts, np.diff(np.append(starts, len(t0))))
+
+
+def _merged(mine: Statistics, n: Ints, later: Statistics, more: Ints) -> Statistics:
+    """Cells with n readings and the same cells with `more` that came later, place by place."""
+    total = n + more
+    here, share = n / total, more / total
+    half = later.mean / 2 - mine.mean / 2  # the whole difference may overflow
+    apart = half * (2 * np.sqrt(here * share))
+    sooner, latest = later.t_first < mine.t_first, later.t_last >= mine.t_last
+    return Statistics(
+        t0=mine.t0,
+        series=mine.series,
+        mean=mine.mean + share * half + share * half,
+        std=np.hypot(np.hypot(mine.std * np.sqrt(here), later.std * np.sqrt(share)), apart),
+        min=np.minimum(mine.min, later.min),
+        max=np.maximum(mine.max, later.max),
+        t_first=np.where(sooner, later.t_first, mine.t_first),
+        first=np.where(sooner, later.first, mine.first),
+        t_last=np.where(latest, later.t_last, mine.t_last),
+        last=np.where(latest, later.last, mine.last),
+    )
+
+
+def number_cells(cells: Cells, *, exact: int = EXACT) -> NumberCells:
+    """What readings amount to; no two cells may be of the same series and window."""
+    mean, std, least, most = _figures(cells.v, cells.counts)
+    starts = np.cumsum(cells.counts) - cells.counts
+    known = Statistics(
+        t0=cells.t0,
+        series=cells.series,
+        mean=mean,
+        std=std,
+        min=least,
+        max=most,
+        t_first=cells.t_first,
+        first=cells.v[starts],
+        t_last=cells.t_last,
+        last=cells.v[starts + cells.counts - 1],
+    )
+    digests = Digests(len(starts), exact=exact)
+    digests.add(Runs(np.arange(len(starts)), cells.counts, cells.v))
+    return NumberCells(known, digests)
+
+
+def _figures(v: Floats, n: Ints) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean, population std, least and greatest of each run of `n` values.
+
+    Deviations are from the middle of the run, and scaled to at most a half before they are
+    squared. All is halved, so that no difference or sum overflows.
+    """
+    starts = np.cumsum(n) - n
+    least, most = np.minimum.reduceat(v, starts), np.maximum.reduceat(v, starts)
+    low, high = least / 2, most / 2
+    middle, scale = low / 2 + high / 2, high - low
+    z = v / 2
+    z -= np.repeat(middle, n)
+    z /= np.repeat(np.where(scale == 0, 1, scale), n)
+    off = np.add.reduceat(z, starts) / n
+    z *= z
+    squares = np.add.reduceat(z, starts) / n
+    mean = np.clip(middle + off * scale, low, high) * 2
+    std = scale * np.sqrt(np.maximum(squares - off * off, 0)) * 2
+    return mean, std, least, most

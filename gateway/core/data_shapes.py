@@ -1,7 +1,7 @@
 """DATA messages alike (docs/wire.md §4): columns of numbers at fixed places."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 from gateway.core.layouts import RANGES, Field
 from gateway.core.messages import Data
 from gateway.core.readings import INT64_MAX, Clock, Kind, Timebase
-from gateway.core.shapes import Burst, Decoded, Shape, Span, Values, items, pairs, shares, span_at
+from gateway.core.shapes import (
+    Burst,
+    Decoded,
+    Metric,
+    Shape,
+    Span,
+    Table,
+    items,
+    pairs,
+    shares,
+    span_at,
+)
 
 SEQ, T0, COLUMNS = 1, 3, 5
 MOST_ROWS = 4096
@@ -51,27 +62,24 @@ class DataShape(Shape):
         t0 = self.t0.read(block)[:, 0].astype(np.uint64)
         good = t0 <= np.repeat(most, counts)
         t = t0.astype(np.int64) * unit + offsets
-        values = []
+        parts: list[tuple[tuple[Metric, ...], NDArray[Any]]] = []
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
-            for span, field in zip(self.columns, layout.fields, strict=True):
-                column, sound = _values(span.read(block), span, field)
+            for strip in strips(self.columns, layout.fields):
+                v, sound = strip.read(block)
                 good &= sound
-                values.append(column)
+                parts.append((strip.metrics, v))
         low = np.minimum.reduceat(t, starts).tolist()
         high = (np.maximum.reduceat(t, starts) + after * unit).tolist()
         if self.rows > 1:
             t = (t[:, None] + np.arange(self.rows, dtype=np.int64) * (self.step * unit)).ravel()
         fine = np.logical_and.reduceat(good, starts).tolist()
-        named = [(field.metric, field.kind, field.unit) for field in layout.fields]
         for n, burst in enumerate(bursts):
             if fine[n]:
                 begin = int(starts[n]) * self.rows
                 part = slice(begin, begin + counts[n] * self.rows)
                 times = t[part]
-                columns = [
-                    Values(*names, times, v[part]) for names, v in zip(named, values, strict=True)
-                ]
-                burst.decoded = Decoded(columns, low[n], high[n])
+                tables = [Table(metrics, times, v[:, part]) for metrics, v in parts]
+                burst.decoded = Decoded(tables, low[n], high[n])
 
     def _suits(self, fields: Sequence[Field]) -> bool:
         """Whether columns of this shape are what the schema says."""
@@ -112,16 +120,73 @@ def _bound(base: Timebase, *, unit: int, after: int, latest: int) -> int:
     return (most - max(base.offset, 0)) // unit - after
 
 
-def _values(raw: NDArray[Any], span: Span, field: Field) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Values as `core.columns` makes them, shape (n,), and which messages need no closer look."""
-    sound: NDArray[np.bool_] = np.ones(len(raw), np.bool_)
-    if span.tag is None and field.type in RANGES:
-        low, high = RANGES[field.type]
-        sound = np.all((raw >= low) & (raw <= high), axis=1)
-    plain = field.scale == 1 and field.offset == 0
-    if plain and not span.is_float and field.type in RANGES:
-        return raw.astype(np.uint64 if field.type == UINT64 else np.int64).ravel(), sound
-    value = raw.astype(np.float64)
-    if not plain:
-        value = value * field.scale + field.offset
-    return value.ravel(), sound & np.all(np.isfinite(value), axis=1)
+class Strip(NamedTuple):
+    """Columns of one type that follow one another at even distances."""
+
+    spans: Sequence[Span]
+    fields: Sequence[Field]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple((field.metric, field.kind, field.unit) for field in self.fields)
+
+    def read(self, block: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values as `core.columns` makes them, shape (columns, times of all messages), and which
+        messages need no closer look.
+        """
+        span, field = self.spans[0], self.fields[0]
+        raw = self._raw(block)
+        sound = np.ones(len(block), np.bool_)
+        if span.tag is None and field.type in RANGES:
+            low, high = RANGES[field.type]
+            sound &= ((raw >= low) & (raw <= high)).all(axis=(0, 2))
+        value: NDArray[Any]
+        if _plain(field) and not span.is_float and field.type in RANGES:
+            value = raw.astype(np.uint64 if field.type == UINT64 else np.int64)
+        else:
+            value = raw.astype(np.float64)
+            if not _plain(field):
+                scales = self._each([field.scale for field in self.fields])
+                value = value * scales + self._each([field.offset for field in self.fields])
+            sound &= np.isfinite(value).all(axis=(0, 2))
+        return value.reshape(len(self.spans), -1), sound
+
+    def _raw(self, block: NDArray[np.uint8]) -> NDArray[Any]:
+        """The numbers as they came, shape (columns, messages, rows)."""
+        first, count = self.spans[0], len(self.spans)
+        if count == 1:
+            return first.read(block)[np.newaxis]
+        apart = self.spans[1].at - first.at
+        begin = first.at + first.size - apart  # each with what stands before it
+        strip = block[:, begin : begin + count * apart].reshape(len(block), count, apart)
+        found = np.ascontiguousarray(strip[:, :, -first.size :].swapaxes(0, 1)).view(first.dtype)
+        return -1 - found.astype(np.int64) if first.negative else found
+
+    def _each(self, numbers: list[float]) -> NDArray[np.float64]:
+        return np.array(numbers)[:, np.newaxis, np.newaxis]
+
+
+def strips(spans: Sequence[Span], fields: Sequence[Field]) -> list[Strip]:
+    """All columns, in as few strips as they make."""
+    found: list[tuple[list[Span], list[Field]]] = []
+    for span, field in zip(spans, fields, strict=True):
+        if found and _continue(*found[-1], span, field):
+            found[-1][0].append(span)
+            found[-1][1].append(field)
+        else:
+            found.append(([span], [field]))
+    return [Strip(*one) for one in found]
+
+
+def _continue(spans: Sequence[Span], fields: Sequence[Field], span: Span, field: Field) -> bool:
+    """Whether a column is one more of a strip."""
+    last, before = spans[-1], fields[-1]
+    apart = spans[1].at - spans[0].at if len(spans) > 1 else span.at - last.at
+    return span == last._replace(at=last.at + apart) and (field.type, _plain(field)) == (
+        before.type,
+        _plain(before),
+    )
+
+
+def _plain(field: Field) -> bool:
+    return field.scale == 1 and field.offset == 0

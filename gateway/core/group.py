@@ -4,48 +4,61 @@ A group is built in memory, in the order in which things arrived, against the re
 windows; the pipeline makes it durable and only then acknowledges, folds and publishes it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core import facts as f
 from gateway.core.clock import Now
+from gateway.core.cutting import Readings
 from gateway.core.entry import Entry
 from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series, Stream
-from gateway.core.summary import dump, payload
+from gateway.core.shapes import Table
+from gateway.core.summary import dump, encode, head, payload
 from gateway.core.topics import Upstream
 from gateway.core.windows import Windows
 
 MS_PER_DAY = 86_400_000
+TABLES_KEPT = 32
 
 
 class Folding(NamedTuple):
-    """Readings to fold once they are durable; t is int64 ns UTC or None if unknown.
+    """Readings of series of one kind at the same times, to fold once they are durable.
 
+    t: int64 ns UTC, or None if unknown. v: shape (series, times).
     newest: where the newest stands, of equal times the last that arrived.
     """
 
-    series: Series
+    series: Sequence[Series]
     t: NDArray[np.int64] | None
     v: NDArray[Any]
     clock: Clock
     newest: int
 
-    def learn(self, latest: int = INT64_MAX) -> None:
-        """Let the series know its newest reading."""
-        t = None if self.t is None else int(self.t[self.newest])
-        self.series.learn(
-            t, self.v[self.newest : self.newest + 1].tolist()[0], self.clock, latest=latest
-        )
+    @classmethod
+    def of(cls, series: Series, column: Column, clock: Clock) -> Self:
+        """The readings of a column, at least one."""
+        unknown = clock is Clock.UNKNOWN
+        at = len(column.v) - 1 if unknown else newest(column.t)
+        return cls((series,), None if unknown else column.t, column.v[np.newaxis], clock, at)
 
-    def fold(self, windows: Windows) -> None:
-        """Fold into the windows that are open, if the time is known."""
-        if self.t is not None:
-            windows.fold([(self.series.id, self.series.key.kind, self.t, self.v)])
+    def learn(self, latest: int = INT64_MAX) -> None:
+        """Let the series know their newest reading."""
+        t = None if self.t is None else int(self.t[self.newest])
+        for series, value in zip(self.series, self.v[:, self.newest].tolist(), strict=True):
+            series.learn(t, value, self.clock, latest=latest)
+
+    def readings(self) -> Readings | None:
+        """What the windows take, if the time is known."""
+        if self.t is None:
+            return None
+        numbers = tuple([series.id for series in self.series])
+        return Readings(numbers, self.series[0].key.kind, self.t, self.v)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +111,42 @@ class Group:
 
     def readings(self, batch: Batch) -> None:
         """Readings of a message that is in the journal; those of closed windows are due."""
-        for column in batch.columns:
-            if len(column.t):
-                self._column(column, batch)
+        filled = [column for column in batch.columns if len(column.t)]
+        for _, some in groupby(filled, _sort):
+            columns = list(some)
+            series = tuple([self._series(column.key, column.unit) for column in columns])
+            v = np.stack([column.v for column in columns])
+            self._fold(series, columns[0].t, v, batch.clock)
         upstream = self.rules.upstream
         if self.rules.forward_readings and upstream is not None and len(batch):
             self.outgoing(upstream.readings, batch)
 
-    def _column(self, column: Column, batch: Batch) -> None:
-        series = self._series(column)
-        if batch.clock is Clock.UNKNOWN:
-            last = len(column.v) - 1
-            self.foldings.append(Folding(series, None, column.v, batch.clock, last))
+    def table(self, device: Device, table: Table, clock: Clock) -> None:
+        """Readings of several messages and metrics of a device together."""
+        series = device.tables.get(table.metrics)
+        if series is None:
+            keys = [SeriesKey(device.name, metric, kind) for metric, kind, _ in table.metrics]
+            units = [unit for *_, unit in table.metrics]
+            series = tuple(map(self._series, keys, units))
+            if len(device.tables) >= TABLES_KEPT:
+                device.tables.clear()
+            device.tables[table.metrics] = series
+        for one, (_, _, unit) in zip(series, table.metrics, strict=True):
+            if unit and unit != one.unit:
+                self._change_unit(one, unit)
+        self._fold(series, table.t, table.v, clock)
+
+    def _fold(
+        self, series: Sequence[Series], t: NDArray[np.int64], v: NDArray[Any], clock: Clock
+    ) -> None:
+        if clock is Clock.UNKNOWN:
+            self.foldings.append(Folding(series, None, v, clock, len(t) - 1))
             return
-        if column.t is not self._times:  # the columns of a message often share them
-            self._look_at(column.t)
-        self.foldings.append(Folding(series, column.t, column.v, batch.clock, self._newest))
+        if t is not self._times:  # the columns of a message often share them
+            self._look_at(t)
+        self.foldings.append(Folding(series, t, v, clock, self._newest))
         if self._late:
-            self.late(series, column.t)
+            self.late(series, t)
 
     def _look_at(self, t: NDArray[np.int64]) -> None:
         """Where the newest of these times stands, whether any is late, and the span of all."""
@@ -127,9 +158,9 @@ class Group:
             low, high = min(low, self.span[0]), max(high, self.span[1])
         self.span = low, high
 
-    def late(self, series: Series, t: NDArray[np.int64]) -> None:
+    def late(self, series: Sequence[Series], t: NDArray[np.int64]) -> None:
         """Note the closed windows that these readings fall into: they need a revision."""
-        for due in self.windows.late(series.id, t):
+        for due in self.windows.late([one.id for one in series], t):
             self.make_due(due)
 
     def make_due(self, due: f.RevisionDue) -> None:
@@ -137,14 +168,17 @@ class Group:
             self.due.add(due)
             self.add(due)
 
-    def _series(self, column: Column) -> Series:
-        series = self.registry.series.get(column.key)
+    def _series(self, key: SeriesKey, unit: str) -> Series:
+        series = self.registry.series.get(key)
         if series is None:
-            return self._new_series(column.key, column.unit)
-        if column.unit and column.unit != series.unit:
-            series.unit = column.unit
-            self._learn(series)
+            return self._new_series(key, unit)
+        if unit and unit != series.unit:
+            self._change_unit(series, unit)
         return series
+
+    def _change_unit(self, series: Series, unit: str) -> None:
+        series.unit, series.head = unit, ""
+        self._learn(series)
 
     def _new_series(self, key: SeriesKey, unit: str) -> Series:
         device = self.device(key.device)
@@ -215,26 +249,42 @@ class Group:
         """Store and publish summaries, closed or revised."""
         for summary in made:
             series = self.registry.series_by_id[summary.series]
-            key = series.key
-            body = payload(
-                summary, device=key.device, metric=key.metric, unit=series.unit, kind=key.kind
+            device, metric, _ = series.key
+            text = _payload(summary, series)
+            number = self.registry.number("event")
+            event = f.EventLogged(
+                number, self.now.ms, "summary", device, metric, summary.window, text
             )
-            self.add(summary)
-            self.publish("summary", key.device, body, metric=key.metric, window=summary.window)
+            self.events.append(event)
+            self.add(summary, event)
             if self.rules.upstream:
-                self.outgoing(self.rules.upstream.summary, body)
+                body: dict[str, Any] = {"dev": device, "m": metric, "w": summary.window}
+                body |= {"t0": summary.t0, "t1": summary.t1, "rev": summary.rev}
+                self.outgoing(self.rules.upstream.summary, body, text)
 
-    def states(self) -> None:
-        """Send the newest readings upstream as the devices' state."""
-        fresh: dict[int, Device] = {}
-        for series in self.registry.newest():
-            if series.fresh:
+    def states(self, devices: Iterable[Device]) -> None:
+        """Send the newest readings of devices upstream as their state."""
+        for device in devices:
+            for series in device.series:
                 series.fresh = False
-                fresh[series.device.id] = series.device
-        if self.rules.upstream:
-            for device in fresh.values():
+            if self.rules.upstream:
                 values = {series.key.metric: series.value for series in device.series}
                 self.outgoing(self.rules.upstream.state, device.name, values)
+
+
+def _payload(summary: f.SummaryMade, series: Series) -> str:
+    device, metric, kind = series.key
+    if kind is not Kind.NUMBER:
+        body = payload(summary, device=device, metric=metric, unit=series.unit, kind=kind)
+        return dump(body)
+    if not series.head:
+        series.head = head(device=device, metric=metric, unit=series.unit)
+    return encode(summary, series.head)
+
+
+def _sort(column: Column) -> tuple[int, Kind, np.dtype[Any]]:
+    """What columns have in common that are folded together: the same times, for one."""
+    return id(column.t), column.key.kind, column.v.dtype
 
 
 def newest(t: NDArray[np.int64]) -> int:

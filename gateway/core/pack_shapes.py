@@ -21,7 +21,7 @@ from gateway.core.senml import (
     V,
     read_senml,
 )
-from gateway.core.shapes import Burst, Decoded, Shape, Span, Values, items, pairs, shares, span_at
+from gateway.core.shapes import Burst, Decoded, Shape, Span, Table, items, pairs, shares, span_at
 from gateway.errors import Rejected
 
 SEQ, PACK = 1, 2
@@ -103,13 +103,15 @@ class PackShape(Shape):
         for n, burst in enumerate(bursts):
             if fine[n]:
                 part = slice(int(starts[n]), int(starts[n]) + counts[n])
-                values = [
-                    Values(
-                        metric, Kind.NUMBER, self._unit(metric), t[part].ravel(), v[part].ravel()
+                tables = [
+                    Table(
+                        ((metric, Kind.NUMBER, self._unit(metric)),),
+                        t[part].ravel(),
+                        v[part].reshape(1, -1),
                     )
                     for metric, (t, v) in columns.items()
                 ]
-                burst.decoded = Decoded(values, int(low[part].min()), int(high[part].max()))
+                burst.decoded = Decoded(tables, int(low[part].min()), int(high[part].max()))
 
     def _unit(self, metric: str) -> str:
         return next((record.unit for record in self.series[metric] if record.unit), "")

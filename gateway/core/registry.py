@@ -39,6 +39,7 @@ class Device:
 
     unplaced: boots of which readings are stored whose time is unknown yet;
     placed: boots whose unknown readings were given a time, which must never change again.
+    tables: which series the metrics of messages alike are.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Device:
     placed: set[bytes] = field(default_factory=set)
     losses: deque[Loss] = field(default_factory=lambda: deque(maxlen=LOSSES_SHOWN))
     series: list["Series"] = field(default_factory=list)
+    tables: dict[object, tuple["Series", ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class Series:
     """One metric of a device with its newest reading; `t` is None if its time is unknown.
 
     fresh: not sent upstream yet. unsettled: not stored beside the series yet.
+    head: how the JSON of its summaries begins, once there was one.
     """
 
     id: int
@@ -84,6 +87,7 @@ class Series:
     clock: Clock = Clock.UNKNOWN
     fresh: bool = False
     unsettled: bool = False
+    head: str = ""
 
     def learn(self, t: int | None, value: Any, clock: Clock, *, latest: int = INT64_MAX) -> bool:
         """Take a reading as the newest one unless a newer one is known; say whether it was.
@@ -159,6 +163,12 @@ class Registry:
         others = [stream for stream in newest.device.streams.values() if stream is not newest]
         others.sort(key=lambda stream: stream.touched)
         return others[: max(0, len(others) + 1 - STREAMS_KEPT)]
+
+    def fresh(self) -> list[Device]:
+        """Every device of which something is to be sent upstream."""
+        return list(
+            {series.device.id: series.device for series in self.newest() if series.fresh}.values()
+        )
 
     def newest(self) -> Iterator[Series]:
         """Every series that has a reading."""

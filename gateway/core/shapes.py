@@ -152,12 +152,17 @@ class Burst:
             yield Arrival(parse(cls, cbor.decode(raw)), raw, self.at)
 
 
-class Values(NamedTuple):
-    """Readings of one metric of a burst, in order of arrival: t int64 ns, v as in `Column`."""
+Metric = tuple[str, Kind, str]
+"""Name, kind and unit."""
 
-    metric: str
-    kind: Kind
-    unit: str
+
+class Table(NamedTuple):
+    """Readings of some metrics of a burst at the same times, in order of arrival.
+
+    t: int64 ns. v: shape (metrics, times), of a type as in `Column`.
+    """
+
+    metrics: tuple[Metric, ...]
     t: NDArray[np.int64]
     v: NDArray[Any]
 
@@ -165,7 +170,7 @@ class Values(NamedTuple):
 class Decoded(NamedTuple):
     """The readings of a burst, and the least and the greatest time (ns)."""
 
-    columns: Sequence[Values]
+    tables: Sequence[Table]
     low: int
     high: int
 

@@ -46,6 +46,24 @@ def payload(
     return shape
 
 
+def head(*, device: str, metric: str, unit: str) -> str:
+    """How the JSON of all summaries of a series begins, for `encode`."""
+    return f'{{"v":{VERSION},"dev":{dump(device)},"m":{dump(metric)},"u":{dump(unit)},"w":"'
+
+
+def encode(summary: SummaryMade, head: str) -> str:
+    """The JSON of a summary of numbers: what `dump` makes of its `payload`, at a fifth of the cost.
+
+    There are thousands of them at the end of a window.
+    """
+    _, window, t0, t1, n, mean, least, most, std, p50, p95, first, last, _, rev = summary
+    more = f',"rev":{rev}' if rev > 1 else ""
+    return (
+        f'{head}{window}","t0":{t0},"t1":{t1},"n":{n},"mean":{mean!r},"min":{least!r},"max":{most!r}'
+        f',"std":{std!r},"p50":{p50!r},"p95":{p95!r},"first":{first!r},"last":{last!r}{more}}}'
+    )
+
+
 def text(payload: Mapping[str, Any]) -> str:
     """One line: the window's end, series, mean (or last value) and unit, then the rest.
 

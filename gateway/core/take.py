@@ -12,7 +12,7 @@ from gateway.core.entry import Entry
 from gateway.core.group import Group
 from gateway.core.json import plain
 from gateway.core.messages import Data, Event, Gap, Result, Senml
-from gateway.core.readings import INT64_MAX, Batch, Clock, Column, SeriesKey, Timebase
+from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
 from gateway.core.registry import Device, Stream
 from gateway.core.senml import read_senml
 from gateway.core.session import Refused
@@ -106,10 +106,6 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         schema = stream.schema_ids[shape.sid]
         if burst.at.sure and base.clock is Clock.DEVICE:
             device.clock_error_ns = decoded.high - burst.at.unix
-    columns = [
-        Column(SeriesKey(device.name, metric, kind), unit, t, v)
-        for metric, kind, unit, t, v in decoded.columns
-    ]
     entry = Entry(
         stream=stream.id,
         seq=burst.first,
@@ -123,7 +119,8 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         alike=len(burst),
     )
     group.entries.append(entry)
-    group.readings(Batch(columns, base.clock, base.boot))
+    for table in decoded.tables:
+        group.table(device, table, base.clock)
 
 
 def _senml(group: Group, stream: Stream, arrival: Arrival, pack: Senml) -> None:

@@ -183,10 +183,20 @@ class Upstream:
     topics: Topics
     state_ms: int = STATE_MS
 
-    def summary(self, number: int, t: int, body: Mapping[str, Any]) -> OutboxPut:
-        """A `summary` payload; revisions are backfill from the start."""
+    def summary(
+        self, number: int, t: int, body: Mapping[str, Any], text: str | None = None
+    ) -> OutboxPut:
+        """A `summary` payload; revisions are backfill from the start.
+
+        text: its JSON, if it is there already.
+        """
         topic = self.topics.summary(body["dev"], body["m"], window=body["w"])
-        return _put(number, t, topic=topic, body=body)._replace(
+        return _put(
+            number,
+            t,
+            topic=topic,
+            body=body,
+            text=text,
             ends=body["t1"],
             window_ms=body["t1"] - body["t0"],
             backfill=body.get("rev", 1) >= 2,
@@ -231,16 +241,26 @@ def result_body(
     return {"v": 1, "n": n, "dev": device, "op": op, "state": state, "result": result}
 
 
-def _put(number: int, t: int, *, topic: str, body: object) -> OutboxPut:
+def _put(
+    number: int,
+    t: int,
+    *,
+    topic: str,
+    body: object,
+    text: str | None = None,
+    ends: int | None = None,
+    window_ms: int = 0,
+    backfill: bool = False,
+) -> OutboxPut:
     return OutboxPut(
         id=number,
         t=t,
         topic=topic,
-        payload=dump(body).encode("ascii"),
+        payload=(dump(body) if text is None else text).encode("ascii"),
         retain=False,
-        ends=None,
-        window_ms=0,
-        backfill=False,
+        ends=ends,
+        window_ms=window_ms,
+        backfill=backfill,
         expires=None,
         replaces=False,
         properties="{}",

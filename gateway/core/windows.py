@@ -6,26 +6,31 @@ readings itself, and so does one whose shorter windows are already closed at a r
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from operator import add, itemgetter
-from typing import Any, NamedTuple, Self
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import add
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.cells import Cell, number_cells, sequence_cells
+from gateway.core.cells import NumberCells, number_cells
+from gateway.core.closing import Closed, Part, Told
+from gateway.core.cutting import Readings, cut_rows, rows
 from gateway.core.facts import RevisionDue, SummaryMade
-from gateway.core.readings import INT64_MAX, NS_PER_MS, NS_PER_S, Kind
+from gateway.core.levels import Level
+from gateway.core.readings import INT64_MAX, NS_PER_S, Kind
+from gateway.core.sequences import sequence_cells
+from gateway.core.shard import Shard
 from gateway.errors import ConfigError
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-ENOUGH = 32_768
-"""So many readings are folded at once; fewer when a window closes."""
+SHARD = 256
+"""Series that are closed together."""
 MAX_SECONDS = 36_500 * SECONDS["d"]
-
-Readings = tuple[int, Kind, NDArray[np.int64], NDArray[Any]]
-"""One series of a commit group: its row id, its kind, times in ns UTC and values, as arrived."""
+NOTHING: Told = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,141 +57,113 @@ def parse_window(text: str) -> Window:
     return Window(text, seconds * NS_PER_S)
 
 
-class Closed(NamedTuple):
-    """What `Windows.close` found, each in order of end, length and series.
+class Windows:
+    """All open windows. A window [t0, t1) is to be closed once t1 <= `watermark` (ns UTC).
 
-    `from_disk`: closed cells that memory could not hold exactly; `summarise` must make them.
+    Those of all series end at once, and would hold up everything else if they were closed at once.
+    So series are closed shard by shard; for those whose turn has not come the window is still open.
     """
 
-    summaries: list[SummaryMade]
-    from_disk: list[RevisionDue]
+    def __init__(
+        self, lengths: Sequence[Window], lateness: int, watermark: int, told: Told = NOTHING
+    ) -> None:
+        """`lateness` in ns; `watermark` as it was last stored (it never moves back).
 
-
-@dataclass(slots=True)
-class _Level:
-    """The open windows of one length: cells by start (ns) and series."""
-
-    window: Window
-    feeder: Window | None
-    """The longest shorter window that divides this one."""
-    cells: dict[int, dict[int, Cell]] = field(default_factory=dict)
-
-    def add(self, t0: int, series: int, cell: Cell) -> None:
-        cells = self.cells.setdefault(t0, {})
-        if series in cells:
-            cells[series].merge(cell)
-        else:
-            cells[series] = cell
-
-    def pop_before(self, start: int) -> Iterator[tuple[int, int, Cell]]:
-        """Take out what lies before `start`: (t0, series, cell)."""
-        for t0 in [t0 for t0 in self.cells if t0 < start]:
-            for series, cell in self.cells.pop(t0).items():
-                yield t0, series, cell
-
-
-class _Rows(NamedTuple):
-    """Readings of many series, sorted by series, time and arrival."""
-
-    series: NDArray[np.int64]
-    t: NDArray[np.int64]
-    v: NDArray[Any]
-
-    def between(self, since: int, until: int | None) -> Self:
-        """The readings with since <= t < until (ns; None: without end)."""
-        inside = self.t >= since
-        if until is not None:
-            inside &= self.t < until
-        return self if inside.all() else type(self)(*(column[inside] for column in self))
-
-
-class Windows:
-    """All open windows. A window [t0, t1) is closed once t1 <= `watermark` (ns UTC)."""
-
-    def __init__(self, lengths: Sequence[Window], lateness: int, watermark: int) -> None:
-        """`lateness` in ns; `watermark` as it was last stored (it never moves back)."""
+        told: which summaries of windows that end after it are stored already.
+        """
         self.watermark = watermark
         self._lateness = lateness
-        self._levels = [
-            _Level(window, _feeder(window, lengths))
-            for window in sorted(lengths, key=lambda window: window.length)
-        ]
-        self._mark = self._marked()
-        self._closed_until, self._next = max(self._mark, default=0), self._closing()
-        self._waiting: list[Readings] = []
-        self._count = 0
-        self._until = 0
+        self._lengths = sorted(lengths, key=lambda window: window.length)
+        self._told = told
+        self._shards: dict[int, Shard] = {}
+        self._behind: deque[Shard] = deque()
+        self._see()
+
+    def _see(self) -> None:
+        """Where windows that are to be closed end, and when that changes (ns)."""
+        ends = self._ends(self.watermark)
+        self._closed_until = max(ends, default=0)
+        lengths = [window.length for window in self._lengths]
+        self._next = min(map(add, ends, lengths), default=INT64_MAX)
+
+    def _ends(self, watermark: int) -> tuple[int, ...]:
+        return tuple(window.start(watermark) for window in self._lengths)
+
+    def _shard(self, number: int) -> Shard:
+        shard = self._shards.get(number)
+        if shard is None:
+            levels = [
+                Level(window.name, window.length, _feeder(window, self._lengths))
+                for window in self._lengths
+            ]
+            shard = self._shards[number] = Shard(levels, self.watermark, self._told)
+        return shard
 
     def is_closed(self, t: int) -> bool:
-        """Whether a window of any length is closed at `t` (ns UTC)."""
+        """Whether a window of any length may be closed at `t` (ns UTC)."""
         return t < self._closed_until
 
-    def late(self, series: int, t: NDArray[np.int64]) -> set[RevisionDue]:
-        """The closed windows that these readings (ns UTC) of `series` fall into."""
+    def late(self, series: Sequence[int], t: NDArray[np.int64]) -> set[RevisionDue]:
+        """The closed windows that readings of these series at `t` (ns UTC) fall into."""
+        if not len(t) or not self.is_closed(int(t.min())):
+            return set()
         found: set[RevisionDue] = set()
-        if not len(t) or t.min() >= self._closed_until:
-            return found
-        for level in self._levels:
-            window = level.window
-            late = t[t < window.start(self.watermark)]
-            found.update(
-                RevisionDue(window.name, place * window.length // NS_PER_MS, series)
-                for place in np.unique(late // window.length).tolist()
-            )
+        for number, places in _by_shard(series).items():
+            found |= self._shard(number).late([series[place] for place in places], t)
         return found
 
     def fold(self, group: Sequence[Readings], *, until: int | None = None) -> None:
         """Take in the readings of one commit group, in order of arrival, none later than `until`.
 
         For each length the readings of closed windows are left out: `late` names those windows.
-        Several groups are folded together, before any window closes: many at once cost less.
         """
-        if until is None:
-            until = max((int(t.max()) for _, _, t, _ in group if len(t)), default=0)
-        self._until = max(self._until, until)
-        self._waiting += group
-        self._count += sum(len(t) for _, _, t, _ in group)
-        if self._count >= ENOUGH:
-            self._fold_all()
+        for readings in group:
+            if not len(readings.t):
+                continue
+            latest = int(readings.t.max()) if until is None else until
+            first = min(readings.series) // SHARD
+            if max(readings.series) // SHARD == first:
+                self._shard(first).fold(readings, latest)
+                continue
+            for number, places in _by_shard(readings.series).items():
+                self._shard(number).fold(readings.at(places), latest)
 
-    def _fold_all(self) -> None:
-        filled = [readings for readings in self._waiting if len(readings[2])]
-        self._waiting, self._count, self._until = [], 0, 0
-        numbers = [readings for readings in filled if readings[1] == Kind.NUMBER]
-        others = [readings for readings in filled if readings[1] != Kind.NUMBER]
-        if numbers:
-            self._fold(_sorted(numbers, np.float64), number_cells)
-        if others:
-            self._fold(_sorted(others, np.object_), sequence_cells)
+    def close(self, now: int, most: int | None = None) -> Closed:
+        """Move the watermark to `now` - lateness (ns UTC), and tell of what is closed.
 
-    def close(self, now: int) -> Closed:
-        """Move the watermark to `now` - lateness (ns UTC) and take out what that closes."""
-        watermark = max(self.watermark, now - self._lateness)
-        if watermark >= self._next:
-            self._fold_all()  # by the marks that held when they were taken
-        self.watermark = watermark
-        if watermark < self._next:
-            return Closed([], [])
-        self._mark = self._marked()
-        self._closed_until, self._next = max(self._mark, default=0), self._closing()
-        found: list[tuple[int, Window, int, SummaryMade | None]] = []
-        for level in self._levels:
-            window = level.window
-            fed = [other for other in self._levels if other.feeder == window]
-            for t0, series, cell in level.pop_before(window.start(self.watermark)):
-                found.append((t0, window, series, _summary(cell, series, window=window, t0=t0)))
-                for longer in fed:  # the last may keep the cell itself
-                    given = cell if longer is fed[-1] else cell.copy()
-                    longer.add(longer.window.start(t0), series, given)
-        found.sort(key=lambda item: (item[0] + item[1].length, item[1].length, item[2]))
-        return Closed(
-            summaries=[summary for *_, summary in found if summary is not None],
-            from_disk=[
-                RevisionDue(window.name, t0 // NS_PER_MS, series)
-                for t0, window, series, summary in found
-                if summary is None
-            ],
-        )
+        most: close one shard at most, and tell of so many cells; the rest has to wait for the next
+        times. Once all is told `settled` follows.
+        """
+        self.watermark = max(self.watermark, now - self._lateness)
+        if self.watermark >= self._next:
+            known = set(self._behind)
+            self._behind += (shard for shard in self._shards.values() if shard not in known)
+            self._see()
+        found = Closed([], [])
+        while self._behind:
+            shard = self._behind[0]
+            if not shard.closing:
+                shard.close(self.watermark)
+            told = shard.tell(most)
+            found.summaries.extend(told.summaries)
+            found.from_disk.extend(told.from_disk)
+            if not shard.closing:
+                self._behind.popleft()
+                if shard.is_behind(self.watermark):  # it was closed a window ago
+                    self._behind.append(shard)
+            if most is not None:
+                break
+        return found
+
+    @property
+    def closing(self) -> bool:
+        """Whether there is more to close, or to tell of what is closed."""
+        return bool(self._behind)
+
+    @property
+    def settled(self) -> int:
+        """The watermark (ns) up to which all is closed and told: the one to store."""
+        return min((shard.settled for shard in self._behind), default=self.watermark)
 
     def shed(self, latest: int) -> set[RevisionDue]:
         """Give up the windows that begin after `latest` (ns UTC): they, and the longer ones
@@ -195,55 +172,31 @@ class Windows:
         Readings of the far future come while nobody knows the time, or before it goes back. They
         would hold memory until then.
         """
-        found: set[RevisionDue] = set()
-        if self._until > latest:
-            self._fold_all()
-        for level in self._levels:
-            for t0 in [t0 for t0 in level.cells if t0 > latest]:
-                for series in level.cells.pop(t0):
-                    found.update(self._around(t0, level.window, series))
-        return found
-
-    def _around(self, t0: int, window: Window, series: int) -> Iterator[RevisionDue]:
-        for level in self._levels:
-            longer = level.window
-            if longer.length >= window.length:
-                yield RevisionDue(longer.name, longer.start(t0) // NS_PER_MS, series)
+        return set().union(*(shard.shed(latest) for shard in self._shards.values()))
 
     def mark(self) -> tuple[int, ...]:
-        """Where each length's closed windows end (ns); it changes whenever a window can close."""
-        return self._mark
-
-    def _marked(self) -> tuple[int, ...]:
-        return tuple(level.window.start(self.watermark) for level in self._levels)
-
-    def _closing(self) -> int:
-        """The watermark at which the next window closes (ns)."""
-        lengths = [level.window.length for level in self._levels]
-        return min(map(add, self._mark, lengths), default=INT64_MAX)
+        """Where each length's windows that are told end (ns); it changes with every one of them."""
+        return self._ends(self.settled)
 
     @property
     def held(self) -> int:
         """How many cells are open: what memory depends on."""
-        self._fold_all()
-        return sum(len(cells) for level in self._levels for cells in level.cells.values())
+        return sum(shard.held for shard in self._shards.values())
 
     def open_since(self) -> int:
-        """Where the oldest window that is not closed begins (ns).
+        """Where the oldest window begins that is not closed and told (ns).
 
-        Folding all readings from there on again, with the same watermark, gives the same cells.
+        Folding all readings from there on again, with `settled`, gives the same cells.
         """
         return min(self.mark())
 
-    def _fold(self, rows: _Rows, build: Callable[..., Sequence[Cell]]) -> None:
-        oldest = int(rows.t.min())
-        for level in self._levels:
-            window, feeder = level.window, level.feeder
-            until = None if feeder is None else feeder.start(self.watermark)
-            if until is None or oldest < until:
-                direct = rows.between(window.start(self.watermark), until)
-                for place, series, cell in _cells(direct, window.length, build):
-                    level.add(place * window.length, series, cell)
+
+def _by_shard(series: Sequence[int]) -> dict[int, list[int]]:
+    """The places of the series of each shard."""
+    found: dict[int, list[int]] = {}
+    for place, number in enumerate(series):
+        found.setdefault(number // SHARD, []).append(place)
+    return found
 
 
 def summarise(
@@ -261,61 +214,19 @@ def summarise(
     left out. None if no reading is left. `rev` is 1.
     """
     dtype = np.float64 if kind == Kind.NUMBER else np.object_
-    rows = _sorted([(series, kind, t, v)], dtype).between(t0, t0 + window.length)
-    n = len(rows.t)
-    if not n:
-        return None
-    starts = np.zeros(1, np.intp)
-    cells: Sequence[Cell]
+    found = rows([Readings((series,), kind, t, v[np.newaxis])], dtype)
+    inside = found.between(t0, t0 + window.length)
+    numbers, others = NumberCells(), sequence_cells(inside, window.length, limit=len(inside.t))
     if kind == Kind.NUMBER:
-        cells = number_cells(rows.t, rows.v, starts, exact=n)
-    else:
-        cells = sequence_cells(rows.t, rows.v, starts, limit=n)
-    return _summary(cells[0], series, window=window, t0=t0)
+        numbers, others = number_cells(cut_rows(inside, window.length), exact=len(inside.t)), []
+    whole = Part(window.name, window.length, numbers, others)
+    return next(whole.exact(), None)
 
 
-def _feeder(window: Window, lengths: Sequence[Window]) -> Window | None:
+def _feeder(window: Window, lengths: Sequence[Window]) -> int | None:
     divisors = [
-        other
+        other.length
         for other in lengths
         if other.length < window.length and window.length % other.length == 0
     ]
-    return max(divisors, key=lambda other: other.length, default=None)
-
-
-def _summary(cell: Cell, series: int, *, window: Window, t0: int) -> SummaryMade | None:
-    t1 = t0 + window.length
-    return cell.summary(series=series, window=window.name, t0=t0 // NS_PER_MS, t1=t1 // NS_PER_MS)
-
-
-def _sorted(group: Sequence[Readings], dtype: Any) -> _Rows:
-    """At least one series; `dtype` is that of the values."""
-    group = sorted(group, key=itemgetter(0))
-    series = np.repeat([one for one, *_ in group], [len(t) for _, _, t, _ in group])
-    t = np.concatenate([t for _, _, t, _ in group])
-    v = np.concatenate([v.astype(dtype, copy=False) for *_, v in group])
-    if not ((t[1:] < t[:-1]) & (series[1:] == series[:-1])).any():  # as it is most often
-        return _Rows(series, t, v)
-    order = _order(series, t)
-    return _Rows(series[order], t[order], v[order])
-
-
-def _order(series: NDArray[np.int64], t: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The order by series, time and arrival; one sort of both in a key takes a third of two."""
-    first, span = int(t.min()), int(t.max()) - int(t.min()) + 1
-    if (int(series.max()) + 1) * span > INT64_MAX:
-        return np.lexsort((t, series))
-    return np.argsort(series * span + (t - first), kind="stable")
-
-
-def _cells(
-    rows: _Rows, length: int, build: Callable[..., Sequence[Cell]]
-) -> Iterator[tuple[int, int, Cell]]:
-    """A cell per series and window of `length` ns: (t0 / length, series, cell)."""
-    if len(rows.t):
-        place = rows.t // length
-        begins = np.ones(len(place), np.bool_)
-        begins[1:] = (rows.series[1:] != rows.series[:-1]) | (place[1:] != place[:-1])
-        starts = np.flatnonzero(begins)
-        cells = build(rows.t, rows.v, starts)
-        yield from zip(place[starts].tolist(), rows.series[starts].tolist(), cells, strict=True)
+    return max(divisors, default=None)

@@ -14,8 +14,8 @@ from gateway.core.alert_rules import Limits, Rule, Watch
 from gateway.core.alerting import Alerts
 from gateway.core.clock import Now
 from gateway.core.gauging import Figures
-from gateway.core.group import Folding, Group, Rules, newest
-from gateway.core.readings import Clock, Kind, SeriesKey
+from gateway.core.group import Folding, Group, Rules
+from gateway.core.readings import Clock, Column, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series
 from gateway.core.topics import Topics, Upstream
 from gateway.core.windows import Windows
@@ -85,7 +85,8 @@ class World:
     def folding(self, readings, **which: Any) -> Folding:
         t, v = zip(*readings, strict=True)
         times = UNIX + (np.array(t) * S).astype(np.int64)
-        return Folding(self.series(**which), times, np.array(v), Clock.DEVICE, newest(times))
+        series = self.series(**which)
+        return Folding.of(series, Column(series.key, "", times, np.array(v)), Clock.DEVICE)
 
     def measure(self, *readings: tuple[float, Any], **which: Any) -> list[str]:
         """Durable readings (seconds, value) in a group of their own; what is told after it."""
@@ -170,7 +171,7 @@ def test_late_readings_are_not_judged():
 def test_readings_of_unknown_time_are_not_judged():
     world = World(HOT)
     group = world.group()
-    group.foldings.append(Folding(world.series(), None, np.array([99.0]), Clock.UNKNOWN, 0))
+    group.foldings.append(Folding((world.series(),), None, np.array([[99.0]]), Clock.UNKNOWN, 0))
     assert not world.alerts.judge(group)
 
 
@@ -247,7 +248,7 @@ def test_after_a_restart_rates_are_measured_against_what_was_before():
     series, span = again.alerts.sloping()
     assert (series, span) == ([1], 60 * S)
     old = world.folding([(0, 20.0), (30, 20.0), (40, 99.0)])
-    again.alerts.recall(1, old.t, old.v)
+    again.alerts.recall(1, old.t, old.v[0])
     assert again.measure((61, 26.0)) == ["rises open"]
 
 

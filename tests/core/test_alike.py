@@ -18,7 +18,7 @@ from gateway.core.layouts import DTYPES, RANGES, Field, Layout
 from gateway.core.messages import Data, Senml, parse
 from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
 from gateway.core.senml import read_senml
-from gateway.core.shapes import Burst
+from gateway.core.shapes import Burst, Decoded
 from gateway.errors import Rejected
 
 NOW = Now(1_790_000_000_000_000_000, 0)
@@ -48,6 +48,15 @@ def burst(raws: list[bytes], form: Layout, base: Timebase) -> Burst:
     return Burst(shape, form, NOW, data(raws[0]).seq, raws, base=base)
 
 
+def columns_of(decoded: Decoded) -> list[tuple[Any, Any, Any]]:
+    """Metric, times and values of each column, in the order of the message."""
+    return [
+        (metric, table.t, v)
+        for table in decoded.tables
+        for metric, v in zip(table.metrics, table.v, strict=True)
+    ]
+
+
 def one_by_one(raws: list[bytes], form: Layout, base: Timebase, latest: int) -> list[Batch]:
     return [read_data(data(raw), form, device="d", timebase=base, latest=latest) for raw in raws]
 
@@ -57,7 +66,11 @@ def bursts(draw: st.DrawFn) -> tuple[list[bytes], Layout, Timebase]:
     """Messages of one shape, with any numbers, and a schema that may not suit them."""
     rows = draw(st.sampled_from([1, 1, 2, 5]))
     count = draw(st.integers(1, 4))
-    tags = draw(st.lists(st.sampled_from(TAGS), min_size=1, max_size=3))
+    tags = draw(
+        st.lists(
+            st.sampled_from(draw(st.sampled_from([TAGS, TAGS[:2], [85]]))), min_size=1, max_size=5
+        )
+    )
     scalar = rows == 1 and draw(st.booleans())
     fields, columns = [], []
     for n, tag in enumerate(tags):
@@ -121,15 +134,17 @@ def test_together_they_are_what_they_are_one_by_one(
         return
     assert whole
     found = together.decoded
-    for n, field in enumerate(form.fields):
+    for n, (metric, times, values) in enumerate(columns_of(found)):
         columns = [batch.columns[n] for batch in batches]
+        field = form.fields[n]
+        assert metric == (field.metric, field.kind, field.unit)
         assert columns[0].key.metric == field.metric
         v = np.concatenate([column.v for column in columns])
-        assert found.columns[n].v.dtype == v.dtype
-        assert found.columns[n].v.tobytes() == v.tobytes()
+        assert values.dtype == v.dtype
+        assert values.tobytes() == v.tobytes()
         t = np.concatenate([column.t for column in columns])
-        assert found.columns[n].t.dtype == np.int64
-        assert found.columns[n].t.tolist() == t.tolist()
+        assert times.dtype == np.int64
+        assert times.tolist() == t.tolist()
         assert (found.low, found.high) == (t.min(), t.max())
 
 
@@ -149,7 +164,7 @@ def test_bursts_of_many_devices_are_decoded_together_and_told_apart() -> None:
     decode(several, latest=INT64_MAX)
     for d, one in enumerate(several):
         assert one.decoded is not None
-        assert one.decoded.columns[0].v.tolist() == [float(d * 10 + n) for n in range(d + 1)]
+        assert columns_of(one.decoded)[0][2].tolist() == [float(d * 10 + n) for n in range(d + 1)]
 
 
 def test_one_that_needs_a_closer_look_does_not_keep_the_others() -> None:
@@ -311,15 +326,13 @@ def test_packs_together_are_what_they_are_one_by_one(raws: list[bytes]) -> None:
     if together.decoded is None:
         return
     assert sum(map(len, batches)) == shape.readings * len(raws)
-    for n, values in enumerate(together.decoded.columns):
+    for n, (metric, times, values) in enumerate(columns_of(together.decoded)):
         columns = [batch.columns[n] for batch in batches]
-        assert {(c.key.metric, c.key.kind, c.unit) for c in columns} == {
-            (values.metric, values.kind, values.unit)
-        }
+        assert {(c.key.metric, c.key.kind, c.unit) for c in columns} == {metric}
         v = np.concatenate([column.v for column in columns])
-        assert (values.v.dtype, values.v.tobytes()) == (v.dtype, v.tobytes())
-        assert values.t.tolist() == np.concatenate([column.t for column in columns]).tolist()
-    every = np.concatenate([values.t for values in together.decoded.columns])
+        assert (values.dtype, values.tobytes()) == (v.dtype, v.tobytes())
+        assert times.tolist() == np.concatenate([column.t for column in columns]).tolist()
+    every = np.concatenate([table.t for table in together.decoded.tables])
     assert (together.decoded.low, together.decoded.high) == (every.min(), every.max())
 
 
@@ -334,7 +347,7 @@ def test_plain_packs_are_decoded_together() -> None:
     together = Burst(shape, None, NOW, FIRST, raws)
     decode([together], latest=NOW.unix)
     assert together.decoded is not None
-    assert [values.v.tolist() for values in together.decoded.columns] == [
+    assert [values.tolist() for _, _, values in columns_of(together.decoded)] == [
         [0.5, 1.5, 2.5],
         [-0.5, -0.5, -0.5],
     ]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.core.facts import SummaryMade
 from gateway.core.readings import Kind
-from gateway.core.summary import dump, parse_text, payload, text
+from gateway.core.summary import dump, encode, head, parse_text, payload, text
 
 GREENHOUSE = SummaryMade(
     series=1,
@@ -68,6 +68,14 @@ def test_the_payload_of_a_boolean_has_its_changes_and_no_statistics():
 def test_rev_is_written_from_the_second_on():
     assert "rev" not in number()
     assert dump(number(rev=2)).endswith(',"last":21.6,"rev":2}')
+
+
+@given(st.lists(NUMBERS, min_size=8, max_size=8), st.integers(1, 3), st.text(), st.text())
+def test_the_short_way_to_the_json_leads_to_the_same(numbers, rev, metric, unit):
+    names = ("mean", "min", "max", "std", "p50", "p95", "first", "last")
+    summary = GREENHOUSE._replace(rev=rev, **dict(zip(names, numbers, strict=True)))
+    name = {"device": "greenhouse-1", "metric": metric, "unit": unit}
+    assert encode(summary, head(**name)) == dump(payload(summary, kind=Kind.NUMBER, **name))
 
 
 def test_numbers_are_written_in_full():

@@ -1,17 +1,22 @@
 """One message becomes facts: journalled, or rejected and recorded; it always takes its number."""
 
+import struct
 from typing import Any
 
 import pytest
+from cbor2 import CBORTag
 
+from gateway.core import cbor
 from gateway.core import facts as f
+from gateway.core.alike import shape_of
 from gateway.core.clock import BootClock, Now
 from gateway.core.group import Group, Rules
 from gateway.core.layouts import read_schema
-from gateway.core.messages import Data, Event, Gap, Message, Result, Schema, Senml
+from gateway.core.messages import Data, Event, Gap, Message, Result, Schema, Senml, parse
 from gateway.core.readings import Clock
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.session import Refused
+from gateway.core.shapes import Burst
 from gateway.core.take import Taker
 from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows, parse_window
@@ -119,3 +124,70 @@ def test_a_known_boot_maps_its_time() -> None:
     site.take(data(clock=None, t0=400))
     assert site.group.span == (NOW.unix - 600 * 10**6, NOW.unix - 600 * 10**6)
     assert site.group.entries[0].clock is Clock.MAPPED
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["own clock", "time unknown"])
+def test_messages_alike_are_taken_as_they_are_one_by_one(known: bool) -> None:
+    alike, apart = Site(), Site()
+    fields = [{0: "a", 1: "Cel", 2: 85}, {0: "b", 2: 85}, {0: "c", 2: 72, 3: 0.5}, {0: "d", 2: 64}]
+    keys: dict[int, Any] = {3: UNIX_MS, 4: 1000} | ({7: 0} if known else {})
+    raws = [cbor.encode({0: 16, 1: 70_000 + n, 2: 1, 5: _columns(n), **keys}) for n in range(3)]
+    messages = [parse(Data, cbor.decode(raw)) for raw in raws]
+    for site in (alike, apart):
+        site.stream.layouts[1] = read_schema(Schema(sid=1, fields=fields, fingerprint=b"mark"))
+        site.take(data(1, columns=[1.0, 2.0, 3, 4], clock=keys.get(7)))
+    shape = shape_of(raws[0], messages[0])
+    assert shape is not None
+    burst = Burst(shape, alike.stream.layouts[1], NOW, 70_000, raws)
+    taker = Taker(lambda *_: None)
+    taker.prepare(alike.group, [(alike.stream, burst)])
+    assert burst.decoded is not None
+    assert len(burst.decoded.tables) == 3
+    taker.take(alike.group, alike.stream, burst)
+    for message in messages:
+        apart.take(message)
+    assert _readings(alike.group) == _readings(apart.group)
+    assert alike.facts(f.SeriesLearned) == apart.facts(f.SeriesLearned)
+    assert (alike.group.span, alike.group.moved) == (apart.group.span, apart.group.moved)
+    for site in (alike, apart):
+        for folding in site.group.foldings:
+            folding.learn()
+    newest = [
+        [(one.t, one.value, one.clock) for one in site.group.registry.newest()]
+        for site in (alike, apart)
+    ]
+    assert newest[0] == newest[1]
+
+
+def _columns(n: int) -> list[Any]:
+    return [
+        CBORTag(85, struct.pack("<2f", n, n + 0.5)),
+        CBORTag(85, struct.pack("<2f", -n, 7)),
+        CBORTag(72, struct.pack("<2b", n, -n)),
+        CBORTag(64, bytes([n, 9])),
+    ]
+
+
+def _readings(group: Group) -> dict[str, list[tuple[Any, Any]]]:
+    """Times and values of each metric."""
+    found: dict[str, list[tuple[Any, Any]]] = {}
+    for folding in group.foldings:
+        for series, v in zip(folding.series, folding.v.tolist(), strict=True):
+            t = [None] * len(v) if folding.t is None else folding.t.tolist()
+            found.setdefault(series.key.metric, []).extend(zip(t, v, strict=True))
+    return found
+
+
+def test_a_unit_that_another_schema_gave_is_changed_back() -> None:
+    site = Site()
+    for unit in ("Cel", "K", "Cel"):
+        fields = [{0: "a", 1: unit, 2: 86}]
+        site.stream.layouts[1] = read_schema(Schema(sid=1, fields=fields, fingerprint=b"mark"))
+        raw = cbor.encode({0: 16, 1: 70_000, 2: 1, 3: UNIX_MS, 5: [1.5], 7: 0})
+        shape = shape_of(raw, parse(Data, cbor.decode(raw)))
+        assert shape is not None
+        burst = Burst(shape, site.stream.layouts[1], NOW, 70_000, [raw])
+        taker = Taker(lambda *_: None)
+        taker.prepare(site.group, [(site.stream, burst)])
+        taker.take(site.group, site.stream, burst)
+    assert [fact.unit for fact in site.facts(f.SeriesLearned)] == ["Cel", "K", "Cel"]

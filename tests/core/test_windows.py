@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.cells import MAX_SEQUENCE
+from gateway.core import cutting
+from gateway.core import windows as windows_module
+from gateway.core.cutting import Readings, order_of
 from gateway.core.facts import RevisionDue
 from gateway.core.quantiles import EXACT, RELATIVE_ERROR
 from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
-from gateway.core.windows import Windows, _order, parse_window, summarise
+from gateway.core.sequences import MAX_SEQUENCE
+from gateway.core.windows import SHARD, Windows, parse_window, summarise
 from gateway.errors import ConfigError
 
 KINDS = {1: Kind.NUMBER, 2: Kind.NUMBER, 3: Kind.BOOLEAN, 4: Kind.TEXT}
@@ -31,7 +34,8 @@ VALUES = {
 
 def readings(series, t, v, *, dtype=None):
     kind = KINDS[series]
-    return series, kind, np.array(t, np.int64), np.array(v, dtype or DTYPES[kind])
+    values = np.array(v, dtype or DTYPES[kind])
+    return Readings((series,), kind, np.array(t, np.int64), values[np.newaxis])
 
 
 def seconds(*times):
@@ -91,11 +95,15 @@ class Disk:
             self.due |= self.windows.late(series, t)
         self.windows.fold(group)
 
-    def close(self, now):
-        closed = self.windows.close(now)
+    def close(self, now, most=None):
+        closed = self.windows.close(now, most)
+        assert most is None or len(closed.summaries) + len(closed.from_disk) <= most
         lengths = {window.name: window.length for window in self.lengths}
-        order = [(s.t1, lengths[s.window], s.series) for s in closed.summaries]
-        assert order == sorted(order)
+        shards = {}
+        for s in closed.summaries:
+            shard = shards.setdefault(s.series // windows_module.SHARD, [])
+            shard.append((s.t1, lengths[s.window], s.series))
+        assert all(order == sorted(order) for order in shards.values())
         for summary in closed.summaries:
             key = RevisionDue(summary.window, summary.t0, summary.series)
             assert key not in self.summaries
@@ -104,19 +112,29 @@ class Disk:
         self.due.update(closed.from_disk)
 
     def restart(self):
-        since = self.windows.open_since()
-        self.windows = Windows(self.lengths, self.lateness, self.windows.watermark)
+        """Fold again what was not settled; of that, what was told is stored."""
+        since, settled = self.windows.open_since(), self.windows.settled
+        told = {}
+        for key, made in self.summaries.items():
+            if made.t1 * NS_PER_MS > settled:
+                before = told.setdefault((key.window, key.series), made)
+                if before.t0 < made.t0:
+                    told[key.window, key.series] = made
+        self.windows = Windows(self.lengths, self.lateness, settled, told)
         for group in self.journal:
-            stored = [(series, kind, t[t >= since], v[t >= since]) for series, kind, t, v in group]
+            stored = [
+                one._replace(t=one.t[one.t >= since], v=one.v[:, one.t >= since]) for one in group
+            ]
             self.windows.fold(stored)
 
     def rows(self, wanted):
         return [
             (t, v)
             for group in self.journal
-            for series, _, times, values in group
+            for one in group
+            for series, values in zip(one.series, one.v, strict=True)
             if series == wanted
-            for t, v in zip(times.tolist(), values.tolist(), strict=True)
+            for t, v in zip(one.t.tolist(), values.tolist(), strict=True)
         ]
 
     def revise(self):
@@ -124,8 +142,10 @@ class Disk:
             window = parse_window(key.window)
             kind = KINDS[key.series]
             t, v = zip(*self.rows(key.series), strict=True)
-            _, _, t, v = readings(key.series, t, v)
-            made = summarise(kind, t, v, series=key.series, window=window, t0=key.t0 * NS_PER_MS)
+            one = readings(key.series, t, v)
+            made = summarise(
+                kind, one.t, one.v[0], series=key.series, window=window, t0=key.t0 * NS_PER_MS
+            )
             self.summaries[key] = made
 
     def assert_all_windows_are_brute_force(self):
@@ -156,14 +176,35 @@ def columns(draw):
     return readings(series, [t for t, _ in rows], [v for _, v in rows])
 
 
+@st.composite
+def tables(draw):
+    """Series that share their times."""
+    numbers = VALUES[Kind.NUMBER]
+    rows = draw(st.lists(st.tuples(TIMES, numbers, numbers), max_size=6))
+    t = np.array([t for t, _, _ in rows], np.int64)
+    series = draw(st.sampled_from([(1, 2), (2, 1)]))
+    return Readings(series, Kind.NUMBER, t, np.array([v for _, *v in rows]).reshape(-1, 2).T)
+
+
 STEPS = st.one_of(
-    st.tuples(st.just(Disk.fold), st.lists(columns(), max_size=6)),
-    st.tuples(st.just(Disk.close), TIMES),
+    st.tuples(st.just(Disk.fold), st.lists(st.one_of(columns(), tables()), max_size=6)),
+    st.tuples(st.just(Disk.close), TIMES, st.sampled_from([None, 1, 2, 5])),
     st.tuples(st.just(Disk.restart)),
 )
 NAMES = ["1s", "2s", "3s", "7s", "10s", "15s", "30s", "1m", "1h"]
 
 
+@pytest.fixture(params=[(1, 2), (1, SHARD), (cutting.FEW, SHARD)])
+def _sizes(request):
+    """What is too little for a table, and how many series are closed together."""
+    few, together = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutting, "FEW", few)
+        patch.setattr(windows_module, "SHARD", together)
+        yield
+
+
+@pytest.mark.usefixtures("_sizes")
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True),
@@ -189,8 +230,8 @@ def test_many_readings_out_of_order_late_and_with_restarts(seed, scale):
     for second in range(0, 900, 30):
         t = (second * NS_PER_S + rng.normal(0, 10 * NS_PER_S, 120)).astype(np.int64)
         v = rng.normal(rng.choice([-5, 0, 100]), 1, 120) * scale
-        disk.fold([(1, Kind.NUMBER, t[:70], v[:70]), (1, Kind.NUMBER, t[70:], v[70:])])
-        disk.fold([(3, Kind.BOOLEAN, t, v > 0)])
+        disk.fold([readings(1, t[:70], v[:70]), readings(1, t[70:], v[70:])])
+        disk.fold([readings(3, t, v > 0)])
         if rng.random() < 0.2:
             disk.restart()
         disk.close(second * NS_PER_S)
@@ -229,7 +270,7 @@ def test_a_window_is_closed_when_the_watermark_reaches_its_end():
     assert open_.close(15 * NS_PER_S - 1).summaries == []
     [summary] = open_.close(15 * NS_PER_S).summaries
     assert (summary.t0, summary.t1, summary.n, summary.rev) == (0, 10_000, 1, 1)
-    assert open_.late(1, np.array(seconds(9.999, 10))) == {RevisionDue("10s", 0, 1)}
+    assert open_.late((1,), np.array(seconds(9.999, 10))) == {RevisionDue("10s", 0, 1)}
 
 
 def test_the_watermark_never_moves_back():
@@ -251,7 +292,7 @@ def test_a_reading_late_for_a_short_window_counts_in_an_open_long_one():
     open_.fold([readings(1, seconds(1), [1])])
     open_.close(10 * NS_PER_S)
     late = readings(1, seconds(2), [5])
-    assert open_.late(1, late[2]) == {RevisionDue("10s", 0, 1)}
+    assert open_.late((1,), late[2]) == {RevisionDue("10s", 0, 1)}
     open_.fold([late])
     [summary] = open_.close(60 * NS_PER_S).summaries
     assert (summary.window, summary.n, summary.mean, summary.last) == ("1m", 2, 3.0, 5.0)
@@ -367,7 +408,8 @@ def test_too_many_booleans_are_left_to_the_disk():
         ("1m", 4, MAX_SEQUENCE),
     ]
     assert closed.from_disk == [RevisionDue("10s", 0, 3), RevisionDue("1m", 0, 3)]
-    summary = summarise(*group[0][1:], series=3, window=parse_window("1m"), t0=0)
+    _, kind, t, (v,) = group[0]
+    summary = summarise(kind, t, v, series=3, window=parse_window("1m"), t0=0)
     assert (summary.n, summary.first) == (MAX_SEQUENCE + 1, True)
 
 
@@ -391,7 +433,7 @@ def test_summarise_is_exact_whatever_the_number_of_readings():
 
 
 def test_summarise_finds_nothing_in_an_empty_window():
-    _, kind, t, v = readings(1, seconds(60), [1])
+    _, kind, t, (v,) = readings(1, seconds(60), [1])
     assert summarise(kind, t, v, series=1, window=parse_window("1m"), t0=0) is None
 
 
@@ -434,4 +476,4 @@ def test_the_longer_window_around_a_future_one_is_made_from_disk_too():
 )
 def test_rows_are_ordered_by_series_time_and_arrival(rows):
     series, t = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    assert _order(series, t).tolist() == np.lexsort((t, series)).tolist()
+    assert order_of(series, t).tolist() == np.lexsort((t, series)).tolist()
