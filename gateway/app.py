@@ -43,7 +43,7 @@ from gateway.core.room import Room
 from gateway.core.take import Taker
 from gateway.core.timekeeping import Timekeeper
 from gateway.core.topics import Topics, Upstream
-from gateway.core.windows import Windows, parse_window
+from gateway.core.windows import Window, Windows, parse_window
 from gateway.disk import Ballast, Disk
 from gateway.errors import ConfigError, StoreCorrupt, StoreFull, StoreUnavailable
 from gateway.facade import Facade, Shown
@@ -218,9 +218,7 @@ def build(
 
     registry, measures, links, presence = restore.registry(opened), Measures(), Links(), Presence()
     lengths = [parse_window(text) for text in config.summaries.windows]
-    watermark = int(opened.meta.get("watermark_ns", 0))
-    told = restore.told(opened, watermark)
-    windows = Windows(lengths, config.summaries.lateness, watermark, told)
+    windows = _windows(config, opened, lengths)
     hub = _hub(config, store, opened, registry, clock=clock)
     upstream = _upstream(config)
     pipeline = Pipeline(
@@ -384,6 +382,12 @@ def build(
     )
     _measure(parts)
     return parts
+
+
+def _windows(config: Config, opened: Opened, lengths: Sequence[Window]) -> Windows:
+    watermark = int(opened.meta.get("watermark_ns", 0))
+    told = restore.told(opened, watermark)
+    return Windows(lengths, config.summaries.lateness, watermark, told)
 
 
 def _judge(pipeline: Pipeline, standing: Alerts, group: Group) -> None:
