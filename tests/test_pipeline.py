@@ -59,7 +59,7 @@ async def test_windows_that_were_told_in_part_are_told_to_the_end_after_a_restar
         assert int(site.meta("watermark_ns") or 0) > settled
         told = site.ask(
             "SELECT device, window, json_extract(payload, '$.t0'), json_extract(payload, '$.rev')"
-            " FROM event WHERE kind = 'summary'"
+            " FROM events WHERE kind = 'summary'"
         )
         assert len(told) == len(set(told))
         assert site.ask("SELECT DISTINCT rev FROM summary") == [(1,)]
