@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from gateway.core import facts as f
 from gateway.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gateway.store import Store
-from gateway.store.connect import reset_bug_warning
+from gateway.store.connect import open_reader, reset_bug_warning
 from gateway.store.sqlite import SqliteStore
+from gateway.store.starting import full_check
 from tests.store.contract import StoreContract, gathered
 from tests.store.samples import NOW, entry, event, made, put, row, world
 
@@ -111,6 +113,21 @@ async def test_an_error_in_commit_itself_can_be_tried_again(path: Path) -> None:
     await store.commit(facts)
     assert await store.event_bounds() == (1, 1)
     await store.close()
+
+
+@pytest.mark.parametrize("table", ["event", "outbox"])
+async def test_a_damaged_block_is_found_out(path: Path, table: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.commit([*world(), event(1), put(1)])
+    on_writer(store, f"UPDATE {table} SET body = CAST(substr(body, 2) || x'00' AS BLOB)")
+    with pytest.raises(StoreCorrupt, match="checksum of a block"):
+        await (store.events_after(0, 9) if table == "event" else store.outbox_after(0, 9))
+    assert store.damaged.is_set()
+    await store.close()
+    with closing(open_reader(path)) as conn:
+        problem, _ = full_check(conn, lambda: False)
+    assert problem == f"the checksum of {table} row 1 does not match"
 
 
 async def test_a_damaged_row_is_found_out(path: Path) -> None:
