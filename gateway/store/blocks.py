@@ -32,10 +32,6 @@ class Block(NamedTuple):
     body: bytes
 
 
-def insert(table: str) -> str:
-    return f"INSERT INTO {table} (id, first, t, crc, body) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
-
-
 def blocks(rows: Sequence[f.EventLogged | f.OutboxPut]) -> Iterator[Block]:
     """Numbered rows, each with its time in second place, as blocks of a bounded size."""
     begin, size = 0, 0
@@ -104,7 +100,16 @@ def messages(
 
 
 def _put(conn: sqlite3.Connection, rows: Sequence[Any], *, table: str) -> None:
-    conn.executemany(insert(table), blocks(rows))
+    """Raises sqlite3.IntegrityError if a number was given out before."""
+    taken = f"SELECT first FROM {table} WHERE id >= ? ORDER BY id LIMIT 1"  # noqa: S608 - our tables
+    insert = f"INSERT INTO {table} (id, first, t, crc, body) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+    for block in blocks(rows):
+        following = conn.execute(taken, (block.first,)).fetchone()
+        if following is not None and following[0] <= block.id:
+            raise sqlite3.IntegrityError(
+                f"UNIQUE: {table} has numbers of {block.first} to {block.id} already"
+            )
+        conn.execute(insert, block)
 
 
 put_events = partial(_put, table="event")

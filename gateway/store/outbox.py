@@ -42,14 +42,15 @@ _COUNT = f"""INSERT INTO dropped (day, cause, what, n, t_min, t_max)
 def put(conn: sqlite3.Connection, rows: Sequence[f.OutboxPut]) -> None:
     """Add messages; of a state that one of them replaces, what is older need not be sent."""
     blocks.put_messages(conn, rows)
-    conn.executemany(
-        _OPEN,
-        [(row.id, len(row.payload), state(row), row.backfill) for row in rows],
-    )
-    conn.executemany(_SUPERSEDE, [(state(row), row.id) for row in rows if row.replaces])
+    mark_open(conn, rows)
+    conn.executemany(_SUPERSEDE, [(_state(row), row.id) for row in rows if row.replaces])
 
 
-def state(row: f.OutboxPut) -> int | None:
+def mark_open(conn: sqlite3.Connection, rows: Sequence[f.OutboxPut]) -> None:
+    conn.executemany(_OPEN, [(row.id, len(row.payload), _state(row), row.backfill) for row in rows])
+
+
+def _state(row: f.OutboxPut) -> int | None:
     """Which live state a message tells, as a number; None if it is none: it replaces nothing."""
     if not row.replaces:
         return None

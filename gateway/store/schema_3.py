@@ -2,6 +2,9 @@
 
 Little is written when windows end: what a commit tells is deflated together, and summaries stand at
 the end of their table, whose index is small.
+
+The step writes blocks by the code that the store uses. Whoever changes how a block is written, or
+what `outbox_open` holds, keeps the present code here: a step says for ever what it said.
 """
 
 import sqlite3
@@ -11,14 +14,14 @@ from typing import TypeVar
 
 from gateway.core import facts as f
 from gateway.store import blocks
-from gateway.store.outbox import state
+from gateway.store.outbox import mark_open
 from gateway.store.schema_1 import VIEWS
 
 T = TypeVar("T")
 
 EVENTS = (
     "ALTER TABLE event RENAME TO event_2",
-    # What becomes of a block's rows is told nowhere in it: it is written once (store/blocks.py).
+    # A block is written once: what becomes of its rows is told elsewhere (store/blocks.py).
     """CREATE TABLE event (
         id INTEGER PRIMARY KEY, first INTEGER NOT NULL, t INTEGER NOT NULL, crc INTEGER NOT NULL,
         body BLOB NOT NULL)""",
@@ -90,13 +93,11 @@ def _messages(conn: sqlite3.Connection) -> None:
     opened = """SELECT id, open_2.t, topic, CAST(payload AS BLOB), retain, ends, window_ms,
         backfill, expires, replaces, properties FROM open_2 CROSS JOIN outbox_2 USING (id)"""
     for rows in _batches(stored_put(row) for row in conn.execute(opened)):
-        conn.executemany(
-            "INSERT INTO outbox_open (id, size, state, backfill) VALUES (?, ?, ?, ?)",
-            [(row.id, len(row.payload), state(row), row.backfill) for row in rows],
-        )
+        mark_open(conn, rows)
 
 
 def stored_put(row: Sequence[object]) -> f.OutboxPut:
+    """A message as the first two schemas kept it: a row of its own, without booleans."""
     put = f.OutboxPut(*row)  # type: ignore[arg-type]
     return put._replace(
         retain=bool(put.retain), backfill=bool(put.backfill), replaces=bool(put.replaces)
