@@ -7,7 +7,7 @@ shape into arrays at once. Whatever does not fit, or holds a value that must be 
 closely, goes the usual way (`core.columns`, `core.senml`), with the same result.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from gateway.core.data_shapes import DataShape, data_spans
 from gateway.core.messages import Data, Senml
@@ -16,6 +16,8 @@ from gateway.core.shapes import Burst, Shape
 
 MOST_KNOWN = 1024
 MOST_SHAPES = 32
+ENOUGH = 32_768
+"""So many readings are decoded at once."""
 
 _KNOWN: dict[bytes, Shape] = {}
 """Devices of one make share a shape, so that their messages can be decoded together."""
@@ -71,4 +73,19 @@ def decode(bursts: Iterable[Burst], *, latest: int) -> None:
     for burst in bursts:
         alike.setdefault((burst.shape, burst.shape.key(burst)), []).append(burst)
     for (shape, _), several in alike.items():
-        shape.decode(several, latest=latest)
+        for some in _portions(several):
+            shape.decode(some, latest=latest)
+
+
+def _portions(bursts: Sequence[Burst]) -> Iterator[list[Burst]]:
+    """Some at a time: arrays of all readings would be large, and live as long as any of them."""
+    some: list[Burst] = []
+    size = 0
+    for burst in bursts:
+        some.append(burst)
+        size += len(burst) * burst.shape.readings
+        if size >= ENOUGH:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

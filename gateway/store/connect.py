@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Durability = Literal["full", "relaxed"]
 
 SYNCHRONOUS = {"full": 2, "relaxed": 1}
-WRITER_CACHE_KIB = 8192
+WRITER_CACHE_KIB = 2048
 READER_CACHE_KIB = 2048
 PAGE_BYTES = 1024
 """A commit writes whole pages to the WAL, and most commits change a few hundred bytes."""
