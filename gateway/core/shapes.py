@@ -137,13 +137,20 @@ class Burst:
     taken: bool = False
     base: Timebase = DEVICE
     decoded: "Decoded | None" = None
+    _count: int = 0
 
     @property
     def last(self) -> int:
-        return self.first + len(self.raws) - 1
+        return self.first + len(self) - 1
 
     def __len__(self) -> int:
-        return len(self.raws)
+        return self._count or len(self.raws)
+
+    def join(self) -> bytes:
+        """All its messages; it keeps none of them, only how many there were."""
+        joined = b"".join(self.raws)
+        self._count, self.raws = len(self.raws), []
+        return joined
 
     def apart(self) -> Iterator[Arrival]:
         """The messages one by one, read the usual way."""

@@ -43,7 +43,8 @@ class Taker:
                 for one in arrival.apart():
                     self.take(group, stream, one)
                 return
-            _burst(group, stream, arrival, arrival.decoded)
+            decoded, arrival.decoded = arrival.decoded, None
+            _burst(group, stream, arrival, decoded)
         else:
             self._one(group, stream, arrival)
         group.moved[stream.id] = arrival.last
@@ -110,7 +111,7 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         stream=stream.id,
         seq=burst.first,
         last=burst.last,
-        message=b"".join(burst.raws),
+        message=burst.join(),
         readings=shape.readings,
         clock=base.clock,
         offset=base.offset,
