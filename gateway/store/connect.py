@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 Durability = Literal["full", "relaxed"]
 
 SYNCHRONOUS = {"full": 2, "relaxed": 1}
-WRITER_CACHE_KIB = 2048
-READER_CACHE_KIB = 2048
+CACHE_KIB = 2048
+"""Of pages, for each connection; what more would hold is in the system's cache anyway."""
 PAGE_BYTES = 1024
 """A commit writes whole pages to the WAL, and most commits change a few hundred bytes."""
 CHECKPOINT_PAGES = 4000
@@ -106,7 +106,7 @@ def _prepare(conn: sqlite3.Connection, path: Path, durability: Durability) -> No
     _set(conn, "wal_autocheckpoint", str(pages), pages)
     _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
     _set(conn, "foreign_keys", "OFF", 0)
-    _set(conn, "cache_size", f"-{WRITER_CACHE_KIB}", -WRITER_CACHE_KIB)
+    _set(conn, "cache_size", f"-{CACHE_KIB}", -CACHE_KIB)
 
 
 def _checkpoint_pages(conn: sqlite3.Connection, path: Path) -> int:
@@ -162,7 +162,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     conn.execute("PRAGMA wal_autocheckpoint = 0")
-    conn.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+    conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return conn
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import cbor
-from gateway.core.alike import MOST_SHAPES, Shapes, decode, shape_of
+from gateway.core.alike import ENOUGH, MOST_SHAPES, Shapes, decode, shape_of
 from gateway.core.clock import Now
 from gateway.core.columns import read_data
 from gateway.core.data_shapes import data_spans
@@ -364,3 +364,19 @@ def test_plain_packs_are_decoded_together() -> None:
 def test_packs_without_a_shape(record: dict[Any, Any]) -> None:
     raw = cbor.encode({0: 17, 1: FIRST, 2: [record]})
     assert shape_of(raw, pack(raw)) is None
+
+
+def test_arrays_do_not_hold_the_readings_of_all_bursts() -> None:
+    rows, form = 1000, layout(Field("a", "Cel", 85))
+    column = CBORTag(85, np.arange(rows, dtype="<f4").tobytes())
+    raws = [[message(FIRST + 16 * n, [column], t0=T0 + n, k4=1, k7=0)] * 16 for n in range(8)]
+    several = [burst(some, form, Timebase(Clock.DEVICE)) for some in raws]
+    decode(several, latest=NOW.unix + 10**15)
+    for n, one in enumerate(several):
+        assert one.decoded is not None
+        ((_, t, v),) = columns_of(one.decoded)
+        assert t.tolist() == [(T0 + n + row) * 10**6 for row in range(rows)] * 16
+        assert v.tolist() == list(range(rows)) * 16
+        for array in (t, v):
+            held = array if array.base is None else array.base
+            assert held.size < 2 * ENOUGH < 8 * 16 * rows

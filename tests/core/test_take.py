@@ -144,6 +144,8 @@ def test_messages_alike_are_taken_as_they_are_one_by_one(known: bool) -> None:
     assert burst.decoded is not None
     assert len(burst.decoded.tables) == 3
     taker.take(alike.group, alike.stream, burst)
+    assert (burst.raws, burst.decoded) == ([], None)  # the group has them now
+    assert (len(burst), burst.last) == (3, 70_002)
     for message in messages:
         apart.take(message)
     assert _readings(alike.group) == _readings(apart.group)
