@@ -132,7 +132,7 @@ class Strip(NamedTuple):
 
     def read(self, block: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values as `core.columns` makes them, shape (columns, times of all messages), and which
-        messages need no closer look.
+        messages need no closer look. float32 stays what it is until it is folded.
         """
         span, field = self.spans[0], self.fields[0]
         raw = self._raw(block)
@@ -144,7 +144,8 @@ class Strip(NamedTuple):
         if _plain(field) and not span.is_float and field.type in RANGES:
             value = raw.astype(np.uint64 if field.type == UINT64 else np.int64)
         else:
-            value = raw.astype(np.float64)
+            short = raw.dtype.kind == "f" and raw.dtype.itemsize == 4 and _plain(field)
+            value = raw.astype(np.float32 if short else np.float64, copy=False)
             if not _plain(field):
                 scales = self._each([field.scale for field in self.fields])
                 value = value * scales + self._each([field.offset for field in self.fields])

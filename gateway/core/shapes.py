@@ -166,7 +166,7 @@ Metric = tuple[str, Kind, str]
 class Table(NamedTuple):
     """Readings of some metrics of a burst at the same times, in order of arrival.
 
-    t: int64 ns. v: shape (metrics, times), of a type as in `Column`.
+    t: int64 ns. v: shape (metrics, times), of a type as in `Column`, or float32.
     """
 
     metrics: tuple[Metric, ...]

@@ -20,6 +20,8 @@ Durability = Literal["full", "relaxed"]
 SYNCHRONOUS = {"full": 2, "relaxed": 1}
 CACHE_KIB = 2048
 """Of pages, for each connection; what more would hold is in the system's cache anyway."""
+SPILL_PAGES = 8000
+"""So many pages of a transaction are written together; SQLite takes a multiple of 256 for "off"."""
 PAGE_BYTES = 1024
 """A commit writes whole pages to the WAL, and most commits change a few hundred bytes."""
 CHECKPOINT_PAGES = 4000
@@ -107,6 +109,7 @@ def _prepare(conn: sqlite3.Connection, path: Path, durability: Durability) -> No
     _set(conn, "journal_size_limit", str(JOURNAL_SIZE_LIMIT), JOURNAL_SIZE_LIMIT)
     _set(conn, "foreign_keys", "OFF", 0)
     _set(conn, "cache_size", f"-{CACHE_KIB}", -CACHE_KIB)
+    conn.execute(f"PRAGMA cache_spill = {SPILL_PAGES}")
 
 
 def _checkpoint_pages(conn: sqlite3.Connection, path: Path) -> int:

@@ -14,7 +14,7 @@ import pytest
 from gateway.core import facts as f
 from gateway.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gateway.store import Store
-from gateway.store.connect import open_reader, reset_bug_warning
+from gateway.store.connect import CACHE_KIB, SPILL_PAGES, open_reader, reset_bug_warning
 from gateway.store.sqlite import SqliteStore
 from gateway.store.starting import full_check
 from tests.store.contract import StoreContract, gathered
@@ -48,6 +48,8 @@ async def test_settings_take_effect(path: Path, durability: str, level: int) -> 
     assert on_writer(store, "PRAGMA synchronous") == [(level,)]
     assert on_writer(store, "PRAGMA auto_vacuum") == [(2,)]
     assert on_writer(store, "PRAGMA journal_mode") == [("wal",)]
+    assert on_writer(store, "PRAGMA cache_size") == [(-CACHE_KIB,)]
+    assert on_writer(store, "PRAGMA cache_spill") == [(SPILL_PAGES,)]
     (reader,) = store._readers
     assert reader.execute("PRAGMA wal_autocheckpoint").fetchall() == [(0,)]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
