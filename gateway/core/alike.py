@@ -77,15 +77,14 @@ def decode(bursts: Iterable[Burst], *, latest: int) -> None:
             shape.decode(some, latest=latest)
 
 
-def _portions(bursts: Sequence[Burst]) -> Iterator[list[Burst]]:
+def _portions(bursts: Sequence[Burst]) -> Iterator[Sequence[Burst]]:
     """Some at a time: arrays of all readings would be large, and live as long as any of them."""
-    some: list[Burst] = []
-    size = 0
-    for burst in bursts:
-        some.append(burst)
-        size += len(burst) * burst.shape.readings
-        if size >= ENOUGH:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
+    begin = size = 0
+    most = ENOUGH // bursts[0].shape.readings
+    for end, burst in enumerate(bursts, 1):
+        size += len(burst.raws)
+        if size > most:
+            yield bursts[begin:end]
+            begin, size = end, 0
+    if begin < len(bursts):
+        yield bursts[begin:]

@@ -141,7 +141,7 @@ class Burst:
 
     @property
     def last(self) -> int:
-        return self.first + len(self) - 1
+        return self.first + (self._count or len(self.raws)) - 1
 
     def __len__(self) -> int:
         return self._count or len(self.raws)
