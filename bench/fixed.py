@@ -8,6 +8,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -123,7 +124,13 @@ class Work:
         return link, socket
 
     async def _hear(self, link: Link, socket: Socket, raws: Sequence[bytes]) -> None:
-        socket.frames.extend(map(Frame, raws))
+        """As gateway/guard.py does: first what is alike, then the rest by aiohttp."""
+        frames = [
+            bytes([0x82, 0xFE, *len(raw).to_bytes(2, "big"), 0, 0, 0, 0]) + raw for raw in raws
+        ]
+        end = link.follow(b"".join(frames))
+        ends = accumulate(map(len, frames))
+        socket.frames.extend(Frame(raw) for raw, at in zip(raws, ends, strict=True) if at > end)
         await link._read()
         await asyncio.sleep(0)
 

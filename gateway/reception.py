@@ -84,7 +84,7 @@ class Reception:
                 headers={"Upgrade": "websocket"},
             )
         try:
-            await prepare(socket, request)
+            guard = await prepare(socket, request, most=WS_OVERHEAD)
         except ConnectionError:  # the client went before it was answered
             return socket
         link = Link(
@@ -95,6 +95,7 @@ class Reception:
             clock=self._clock,
             bearer=bearer,
         )
+        guard.follow = link.follow
         self._links.all.add(link)
         try:
             if socket.ws_protocol != SUBPROTOCOL:

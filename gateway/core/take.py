@@ -110,7 +110,7 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         stream=stream.id,
         seq=burst.first,
         last=burst.last,
-        message=b"".join(burst.raws),
+        message=burst.messages,
         readings=shape.readings,
         clock=base.clock,
         offset=base.offset,
