@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from gateway import mqtt
-from gateway.bridge import META_SESSION, Bridge
+from gateway.bridge import META_SESSION, Bridge, Ground
 from gateway.config import Config
 from gateway.core.acks import Acks
 from gateway.core.clock import Now
@@ -53,7 +53,7 @@ class Forwarding:
         if self._upstream is None:
             return
         registry = pipeline.registry
-        self.bridge = Bridge(
+        ground = Ground(
             config=self._config,
             upstream=self._upstream,
             epoch=opened.meta["log_epoch"],
@@ -65,6 +65,9 @@ class Forwarding:
             reopen=lambda since: pipeline.change(partial(self.replay, since=since)),
             alert=tell,
             clock=clock,
+        )
+        self.bridge = Bridge(
+            ground,
             connect=mqtt.connect,
             session=opened.meta.get(META_SESSION),
             full=opened.meta.get("outbox") == "full",
