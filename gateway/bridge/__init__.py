@@ -149,7 +149,6 @@ class Bridge:
 
     def _connected(self) -> None:
         self._backoff.connected(self._ground.seconds)
-        self.stats.reconnects += self.stats.connections > 0
         self.stats.connections += 1
         self.stats.connected = True
         self._complaint = ""

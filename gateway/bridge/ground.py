@@ -83,7 +83,6 @@ class Stats:
     connected: bool = False
     in_flight: int = 0
     connections: int = 0
-    reconnects: int = 0
     sent: int = 0
     acked: int = 0
     refused: dict[int, int] = field(default_factory=dict)
@@ -93,7 +92,6 @@ class Stats:
     dropped: int = 0
     rejected: int = 0
     commands: int = 0
-    commands_rejected: int = 0
     depth: int = 0
     held_bytes: int = 0
     oldest: int | None = None
