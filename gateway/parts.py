@@ -139,7 +139,7 @@ class Parts:
         )
         self.rescue = Rescue(self.store, salvaging=bool(meta.get("salvage")))
         self.compactor = Compactor(
-            disk=self.store,
+            store=self.store,
             bounds=Bounds(kept.readings_days, kept.summaries_days, kept.max_size_mb * 1_000_000),
             clock=self.clock,
             busy=lambda: self.pipeline.busy,
@@ -151,9 +151,9 @@ class Parts:
 
     def _build_revisions(self) -> None:
         """What is done again, since readings come late, get their time late or come back."""
-        self.placing = Placing(disk=self.store, pipeline=self.pipeline)
+        self.placing = Placing(store=self.store, pipeline=self.pipeline)
         self.revisions = Revisions(
-            disk=self.store,
+            store=self.store,
             pipeline=self.pipeline,
             windows=self._lengths,
             lateness=self.config.summaries.lateness,
