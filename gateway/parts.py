@@ -43,8 +43,8 @@ from gateway.upkeep import Upkeep
 class Parts:
     """Builds every part after those that it stands on; nothing runs yet.
 
-    Only the pipeline stands at both ends: all data goes through it, and at last `_attach` tells
-    it of those that live on that.
+    Only the pipeline stands at both ends: it comes early, since most parts put something in, and
+    at last `_attach` tells it who lives on what comes out.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Parts:
         return self._keeper.may_expire
 
     def _recall(self) -> None:
-        """What the last run knew, and all clocks begin with."""
+        """What the last run knew."""
         opened = self.opened
         self._keeper = restore.keeper(opened)
         self.registry = restore.registry(opened)
