@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from aiohttp import WSMsgType
 
 from bench import plans
-from gateway import app
 from gateway.config import load
 from gateway.core.clock import Now
 from gateway.disk import Ballast
 from gateway.link import Link, Terms
+from gateway.parts import Parts
 from gateway.store.sqlite import SqliteStore
 
 START_NS = 1_790_000_000 * 10**9
@@ -101,7 +101,7 @@ class Work:
         opened = await self._store.open()
         ballast = Ballast(self._folder / "ballast")
         settings = load(config, env={})
-        self._parts = app.build(
+        self._parts = Parts(
             settings, store=self._store, opened=opened, ballast=ballast, machine=self._machine
         )
         self._links = [self._link() for _ in range(self.case.devices)]

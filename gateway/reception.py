@@ -71,18 +71,7 @@ class Reception:
         """Answer `GET /link`: authenticate, upgrade, and serve the link until it ends."""
         _refuse_foreign_origin(request)
         bearer = self._bearer(request)
-        socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,),
-            compress=False,
-            autoping=False,
-            max_msg_size=WS_OVERHEAD,
-            timeout=2.0,
-        )
-        if not socket.can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired(
-                text="this is the devices' WebSocket (sensorlink.v1)\n",
-                headers={"Upgrade": "websocket"},
-            )
+        socket = _socket(request)
         try:
             guard = await prepare(socket, request, most=WS_OVERHEAD)
         except ConnectionError:  # the client went before it was answered
@@ -231,3 +220,20 @@ def _refuse_foreign_origin(request: web.Request) -> None:
         return
     if URL(origin).host != URL(f"//{request.host}").host:
         raise web.HTTPForbidden(text=f"the origin {origin} is not this gateway\n")
+
+
+def _socket(request: web.Request) -> web.WebSocketResponse:
+    """Raises 426 for a request that is no WebSocket's."""
+    socket = web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,),
+        compress=False,
+        autoping=False,
+        max_msg_size=WS_OVERHEAD,
+        timeout=2.0,
+    )
+    if not socket.can_prepare(request).ok:
+        raise web.HTTPUpgradeRequired(
+            text="this is the devices' WebSocket (sensorlink.v1)\n",
+            headers={"Upgrade": "websocket"},
+        )
+    return socket
