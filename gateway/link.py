@@ -277,8 +277,11 @@ class Link:
         before them; how many bytes their frames have.
         """
         at = 0
-        while (found := self._shapes.find(data, at)) and (count := self._follow(found)):
+        while at < len(data) and (found := self._shapes.find(data, at)):
+            count = self._follow(found)
             at += count * found.step
+            if not count:
+                break
         self._heard = self._heard or at > 0
         return at
 
@@ -289,15 +292,16 @@ class Link:
         shape, layout = found.shape, None
         if isinstance(shape, DataShape) and (layout := self.stream.layouts.get(shape.sid)) is None:
             return 0
-        count = self._session.follow(found.first, len(found.messages) // shape.size)
+        count = self._session.follow(found.first, found.n)
         if not count:
             return 0
+        size = count * shape.size
         burst = self._burst
         if burst is None or burst.taken or burst.shape is not shape or self._over(burst):
             burst = self._burst = Burst(shape, layout, self._clock(), found.first)
             self._intake.take(self, self.stream, burst)
-        burst.add(found.messages[: count * shape.size])
-        self._came(count * shape.size, burst.last)
+        burst.add(found.messages[:size], count)
+        self._came(size, burst.last)
         return count
 
     def _over(self, burst: Burst) -> bool:

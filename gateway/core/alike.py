@@ -44,10 +44,11 @@ def _known(shape: Shape | None) -> Shape | None:
 
 
 class Found(NamedTuple):
-    """Messages of one shape, joined, numbered from `first` on; `step` bytes between frames."""
+    """n messages of one shape, joined, numbered from `first` on. step: the size of a frame."""
 
     shape: Shape
     first: int
+    n: int
     messages: bytes
     step: int
 
@@ -70,13 +71,13 @@ class Shapes:
         if row.most < TOGETHER:
             raw = row.first(data)
             number = shape.number(raw)
-            return Found(shape, number, raw, row.step) if number else None
+            return Found(shape, number, 1, raw, row.step) if number else None
         block = row.open(data)
         numbers = shape.numbers(block)
         if not len(numbers):
             return None
         count = leading(numbers - numbers[0] == np.arange(len(numbers), dtype=numbers.dtype))
-        return Found(shape, int(numbers[0]), block[:count].tobytes(), row.step)
+        return Found(shape, int(numbers[0]), count, block[:count].tobytes(), row.step)
 
     def learn(self, raw: bytes, message: Data | Senml) -> None:
         """A message was read the usual way; learn its shape if that was not done too often."""

@@ -138,8 +138,8 @@ class Shape(ABC):
 class Burst:
     """Messages of one shape that followed one another on a connection: `first` … `last`.
 
-    layout: of DATA. at: when the first came. pieces: their bytes, joined as they came, `size` in
-    all. taken: it belongs to a commit group, and grows no more. base: how its times become ns UTC.
+    layout: of DATA. at: when the first came. pieces: their bytes as they came. taken: it belongs
+    to a commit group, and grows no more. base: how its times become ns UTC.
     """
 
     shape: Shape
@@ -147,22 +147,19 @@ class Burst:
     at: Now
     first: int
     pieces: list[bytes] = field(default_factory=list)
-    size: int = 0
+    count: int = 0
     taken: bool = False
     base: Timebase = DEVICE
     decoded: "Decoded | None" = None
 
     @property
     def last(self) -> int:
-        return self.first + len(self) - 1
+        return self.first + self.count - 1
 
-    def __len__(self) -> int:
-        return self.size // self.shape.size
-
-    def add(self, messages: bytes) -> Self:
-        """One or several more."""
+    def add(self, messages: bytes, count: int) -> Self:
+        """So many more, joined."""
         self.pieces.append(messages)
-        self.size += len(messages)
+        self.count += count
         return self
 
     @property
@@ -175,7 +172,7 @@ class Burst:
     def apart(self) -> Iterator[Arrival]:
         """The messages one by one, read the usual way."""
         cls: type[Message] = BY_TYPE[self.shape.kind]
-        for at in range(0, self.size, self.shape.size):
+        for at in range(0, len(self.messages), self.shape.size):
             raw = self.messages[at : at + self.shape.size]
             yield Arrival(parse(cls, cbor.decode(raw)), raw, self.at)
 
@@ -205,5 +202,5 @@ class Decoded(NamedTuple):
 
 def shares(bursts: Sequence[Burst]) -> tuple[list[int], NDArray[np.intp]]:
     """How many messages each burst has, and where they begin among all."""
-    counts = [len(burst) for burst in bursts]
+    counts = [burst.count for burst in bursts]
     return counts, np.cumsum([0, *counts[:-1]])

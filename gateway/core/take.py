@@ -116,7 +116,7 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         offset=base.offset,
         schema=schema,
         boot=base.boot if base.clock is Clock.UNKNOWN else b"",
-        alike=len(burst),
+        alike=burst.count,
     )
     group.entries.append(entry)
     for table in decoded.tables:

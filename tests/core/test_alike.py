@@ -46,7 +46,7 @@ def burst(raws: list[bytes], form: Layout, base: Timebase) -> Burst:
     shape = shape_of(raws[0], data(raws[0]))
     assert shape is not None
     assert [shape.number(raw) for raw in raws] == [data(raw).seq for raw in raws]
-    return Burst(shape, form, NOW, data(raws[0]).seq, base=base).add(b"".join(raws))
+    return Burst(shape, form, NOW, data(raws[0]).seq, base=base).add(b"".join(raws), len(raws))
 
 
 def columns_of(decoded: Decoded) -> list[tuple[Any, Any, Any]]:
@@ -358,7 +358,7 @@ def test_packs_together_are_what_they_are_one_by_one(raws: list[bytes]) -> None:
             read(raws[0], latest=None)
         return
     assert [shape.number(raw) for raw in raws] == [FIRST + n for n in range(len(raws))]
-    together = Burst(shape, None, NOW, FIRST).add(b"".join(raws))
+    together = Burst(shape, None, NOW, FIRST).add(b"".join(raws), len(raws))
     latest = NOW.unix + 10**15
     decode([together], latest=latest)
     try:
@@ -387,7 +387,7 @@ def test_plain_packs_are_decoded_together() -> None:
     shape = shape_of(raws[0], pack(raws[0]))
     assert shape is not None
     assert shape.brief
-    together = Burst(shape, None, NOW, FIRST).add(b"".join(raws))
+    together = Burst(shape, None, NOW, FIRST).add(b"".join(raws), len(raws))
     decode([together], latest=NOW.unix)
     assert together.decoded is not None
     assert [values.tolist() for _, _, values in columns_of(together.decoded)] == [
