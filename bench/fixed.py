@@ -8,6 +8,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -15,11 +16,11 @@ from typing import Any, NamedTuple
 from aiohttp import WSMsgType
 
 from bench import plans
-from gateway import app
 from gateway.config import load
 from gateway.core.clock import Now
 from gateway.disk import Ballast
 from gateway.link import Link, Terms
+from gateway.parts import Parts
 from gateway.store.sqlite import SqliteStore
 
 START_NS = 1_790_000_000 * 10**9
@@ -100,7 +101,7 @@ class Work:
         opened = await self._store.open()
         ballast = Ballast(self._folder / "ballast")
         settings = load(config, env={})
-        self._parts = app.build(
+        self._parts = Parts(
             settings, store=self._store, opened=opened, ballast=ballast, machine=self._machine
         )
         self._links = [self._link() for _ in range(self.case.devices)]
@@ -123,7 +124,13 @@ class Work:
         return link, socket
 
     async def _hear(self, link: Link, socket: Socket, raws: Sequence[bytes]) -> None:
-        socket.frames.extend(map(Frame, raws))
+        """As gateway/guard.py does: first what is alike, then the rest by aiohttp."""
+        frames = [
+            bytes([0x82, 0xFE, *len(raw).to_bytes(2, "big"), 0, 0, 0, 0]) + raw for raw in raws
+        ]
+        end = link.follow(b"".join(frames))
+        ends = accumulate(map(len, frames))
+        socket.frames.extend(Frame(raw) for raw, at in zip(raws, ends, strict=True) if at > end)
         await link._read()
         await asyncio.sleep(0)
 

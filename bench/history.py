@@ -54,7 +54,7 @@ def column(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 def fill(store: SqliteStore, series: int, each: int) -> None:
     """Chunks as the compactor makes them, one transaction a series."""
     rng = np.random.default_rng(1)
-    conn = store._writer
+    conn = store._writer.conn
     assert conn is not None
     sql = """INSERT INTO chunk (series, t_min_ns, t_max_ns, readings, row, crc, body)
         VALUES (?, ?, ?, ?, 1, ?, ?)"""
@@ -122,7 +122,7 @@ async def measure(folder: Path, total: int, series: int, newest: int) -> dict[st
     store = SqliteStore(folder / "gateway.db")
     await store.open()
     await store.commit(list(world(series)))
-    await asyncio.to_thread(lambda: store._writing.submit(fill, store, series, each).result())
+    await asyncio.to_thread(lambda: store._thread.submit(fill, store, series, each).result())
     await store.commit(list(fresh(series, each, newest)))
     rng = random.Random(1)
     places = [

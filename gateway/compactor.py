@@ -21,7 +21,7 @@ PATIENCE = 12
 """Rounds that may pass without a step while much comes in."""
 
 
-class Disk(Protocol):
+class Store(Protocol):
     """What compaction asks of the store."""
 
     async def compact(self, now_ms: int, *, urgent: bool = False) -> int: ...
@@ -37,7 +37,7 @@ class Compactor:
     def __init__(
         self,
         *,
-        disk: Disk,
+        store: Store,
         bounds: Bounds,
         clock: Callable[[], Now],
         busy: Callable[[], bool],
@@ -46,7 +46,7 @@ class Compactor:
         full: Callable[[], bool],
         salvaging: Callable[[], bool],
     ) -> None:
-        self._disk = disk
+        self._store = store
         self._bounds = bounds
         self._clock = clock
         self._busy = busy
@@ -81,12 +81,12 @@ class Compactor:
         too_much = bool(self._bounds.most_bytes) and self._held() > self._bounds.most_bytes
         for _ in range(STEPS):
             urgent = too_much or self._full()
-            if not await self._disk.compact(self._clock().ms, urgent=urgent) or self._busy():
+            if not await self._store.compact(self._clock().ms, urgent=urgent) or self._busy():
                 break
 
     async def _retain(self) -> None:
         for _ in range(STEPS):
             now_ms = self._clock().ms if self._may_expire() else None
-            if not await self._disk.retain(self._bounds, now_ms):
+            if not await self._store.retain(self._bounds, now_ms):
                 break
             await asyncio.sleep(0)

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import config_rules as rules
 from gateway.config_keys import SECTIONS, Config, Duration, Secret
+from gateway.config_names import refuse_unknown
 from gateway.config_places import line_of, value_at
 from gateway.errors import ConfigError
 
@@ -61,7 +62,7 @@ def load(path: Path | None, *, env: Mapping[str, str] | None = None) -> Config:
     text = "" if path is None else _read(path)
     try:
         document = _parse(text)
-        rules.refuse_unknown(document)
+        refuse_unknown(document)
         rules.override(document, env)
         folder = Path.cwd() if path is None else path.resolve().parent
         config = rules.resolve_paths(_convert(document), folder)

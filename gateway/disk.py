@@ -147,6 +147,10 @@ class Disk:
             log.log(_LEVELS[room], text, self._folder, self.words, _ADVICE[room])
             self._changed(room)
 
+    def full(self) -> bool:
+        """Whether devices may send nothing new."""
+        return self.room is Room.FULL
+
     @property
     def words(self) -> str:
         """How full it is, for people."""
@@ -158,6 +162,8 @@ class Disk:
         """Name the figures for `/metrics`."""
         measures.gauge("disk_used_ratio", "Used share of the disk", lambda: self.used_share)
         measures.gauge("disk_state", "0 plenty of room, 1 short, 2 full", lambda: self.room)
+        measures.gauge("store_bytes", "Size of the database with its WAL", self._size)
+        measures.gauge("written_bytes", "Bytes written to disk since the start", self._written)
         measures.gauge(
             "store_time_to_full_seconds",
             "When the disk will be full as the store grew in the last hour; -1 if it does not grow",
@@ -194,3 +200,18 @@ def measured(folder: Path) -> Usage:
     """Raises OSError."""
     found = os.statvfs(folder)
     return Usage((found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def size_of(database: Path) -> float:
+    """Bytes of the database with its WAL."""
+    files = (database, database.with_name(database.name + "-wal"))
+    return float(sum(file.stat().st_size for file in files if file.exists()))
+
+
+def written_bytes() -> float:
+    """Bytes that this process caused to be written, by the kernel's own account (proc(5))."""
+    try:
+        text = Path("/proc/self/io").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return float(dict(line.split(": ") for line in text.splitlines())["write_bytes"])

@@ -13,7 +13,6 @@ from gateway.core.order import OrderBody
 from gateway.core.orders import OrderRefused, Orders, Request
 from gateway.core.readings import NS_PER_MS, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series
-from gateway.core.room import Room
 from gateway.core.summary import payload
 from gateway.disk import Disk
 from gateway.hub import Hub
@@ -93,7 +92,7 @@ class Facade:
         )
 
     def not_ready(self) -> str | None:
-        if self._pipeline.trouble is None and self._disk.room is Room.FULL:
+        if self._pipeline.trouble is None and self._disk.full():
             return f"the disk is {self._disk.words}: devices may send nothing new until it has room"
         return self._pipeline.trouble
 

@@ -14,7 +14,7 @@ from gateway.store.rows import Found
 AT_ONCE = 64
 
 
-class Disk(Protocol):
+class Store(Protocol):
     """Where stored readings come from."""
 
     def readings(
@@ -23,7 +23,7 @@ class Disk(Protocol):
 
 
 async def fold_stored(
-    disk: Disk,
+    store: Store,
     registry: Registry,
     windows: Windows,
     *,
@@ -33,7 +33,7 @@ async def fold_stored(
 ) -> None:
     """Fold all stored readings with since <= t < until (ns) into `windows`, in bounded memory."""
     some: list[Readings] = []
-    async for number, run in disk.readings(since_ns=since, until_ns=until, series=series):
+    async for number, run in store.readings(since_ns=since, until_ns=until, series=series):
         kind = registry.series_by_id[number].key.kind
         some.append(Readings((number,), kind, run.t, run.v[np.newaxis]))
         if len(some) == AT_ONCE:

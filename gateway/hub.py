@@ -15,12 +15,13 @@ from gateway.core.facts import EventLogged
 from gateway.core.filters import Filter, Subscription, parse_subscription
 from gateway.core.lines import line
 from gateway.core.live import Live, Newest
+from gateway.core.parcel import Parcel
 from gateway.core.summary import dump
 from gateway.errors import StoreError
 from gateway.outlet import Outlet
 from gateway.permit import Permit, permit_of
 from gateway.replay import EventLog, Replay
-from gateway.subscriber import Limits, Parcel, Subscriber, jitter
+from gateway.subscriber import Limits, Subscriber, jitter
 from gateway.welcome import Welcome
 
 __all__ = ["EventLog", "Hub", "Limits"]

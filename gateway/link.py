@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
-from gateway.core.alike import Shapes
+from gateway.core.alike import Found, Shapes
 from gateway.core.claims import Claim
 from gateway.core.clock import Now
 from gateway.core.data_shapes import DataShape
@@ -178,8 +178,6 @@ class Link:
                 continue
             match frame.type:
                 case WSMsgType.BINARY:
-                    if self._follows(frame.data):
-                        continue
                     message = self._receive(frame.data)
                     if isinstance(message, Bye):
                         self._bye = message
@@ -274,23 +272,37 @@ class Link:
 
     # -- uplink -----------------------------------------------------------------------------
 
-    def _follows(self, raw: bytes) -> bool:
-        """Take a message that is like one before it; False if it must be read the usual way."""
-        shape, seq = self._shapes.find(raw)
-        if shape is None or self.stream is None or not self._uplink.idle:
-            return False
-        layout = None
+    def follow(self, data: bytes) -> int:
+        """Take the messages at the beginning of `data`, frames of the socket, that are like some
+        before them; how many bytes their frames have.
+        """
+        at = 0
+        while at < len(data) and (found := self._shapes.find(data, at)):
+            count = self._follow(found)
+            at += count * found.step
+            if not count:
+                break
+        self._heard = self._heard or at > 0
+        return at
+
+    def _follow(self, found: Found) -> int:
+        """Take as many of the messages as may come now; how many they are."""
+        if self.stream is None or self.fenced or not self._uplink.idle:
+            return 0
+        shape, layout = found.shape, None
         if isinstance(shape, DataShape) and (layout := self.stream.layouts.get(shape.sid)) is None:
-            return False
-        if not self._session.follow(seq):
-            return False
+            return 0
+        count = self._session.follow(found.first, found.n)
+        if not count:
+            return 0
+        size = count * shape.size
         burst = self._burst
         if burst is None or burst.taken or burst.shape is not shape or self._over(burst):
-            burst = self._burst = Burst(shape, layout, self._clock(), seq)
+            burst = self._burst = Burst(shape, layout, self._clock(), found.first)
             self._intake.take(self, self.stream, burst)
-        burst.raws.append(raw)
-        self._came(len(raw), seq)
-        return True
+        burst.add(found.messages[:size], count)
+        self._came(size, burst.last)
+        return count
 
     def _over(self, burst: Burst) -> bool:
         """Whether what comes now came at another time than the burst, and that matters."""

@@ -73,7 +73,7 @@ class Measures:
     def acknowledged(self, group: Group, sent: Sequence[Waited]) -> None:
         """Count what a group acknowledged, and how long each message waited."""
         now = self._mono()
-        self.messages.inc(sum(len(item.arrival) for item in sent))
+        self.messages.inc(sum(item.arrival.count for item in sent))
         self.readings.inc(sum(entry.readings * entry.alike for entry in group.entries))
         for item in sent:
             self.ack_seconds.observe((now - item.arrival.at.mono) / 1e9)

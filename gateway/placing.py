@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 LOOK = 5 * NS_PER_S
 
 
-class Disk(Protocol):
+class Store(Protocol):
     """What placing reads."""
 
     def unplaced(self, device: int, boot: bytes) -> AsyncIterator[Batch]:
@@ -29,8 +29,8 @@ class Disk(Protocol):
 class Placing:
     """Gives stored readings their time, once and for all."""
 
-    def __init__(self, *, disk: Disk, pipeline: Pipeline) -> None:
-        self._disk = disk
+    def __init__(self, *, store: Store, pipeline: Pipeline) -> None:
+        self._store = store
         self._pipeline = pipeline
         self._tasks: set[asyncio.Task[None]] = set()
         self._looked = 0
@@ -60,7 +60,7 @@ class Placing:
     async def _place(self, device: Device, boot: bytes, offset: int) -> None:
         await self._pipeline.submit(_barrier)
         try:
-            found = [item async for item in self._disk.unplaced(device.id, boot)]
+            found = [item async for item in self._store.unplaced(device.id, boot)]
         except StoreError as error:
             log.error("readings of unknown time stay unplaced for now: %s", error)
             device.unplaced.add(boot)

@@ -71,20 +71,9 @@ class Reception:
         """Answer `GET /link`: authenticate, upgrade, and serve the link until it ends."""
         _refuse_foreign_origin(request)
         bearer = self._bearer(request)
-        socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,),
-            compress=False,
-            autoping=False,
-            max_msg_size=WS_OVERHEAD,
-            timeout=2.0,
-        )
-        if not socket.can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired(
-                text="this is the devices' WebSocket (sensorlink.v1)\n",
-                headers={"Upgrade": "websocket"},
-            )
+        socket = _socket(request)
         try:
-            await prepare(socket, request)
+            guard = await prepare(socket, request, most=WS_OVERHEAD)
         except ConnectionError:  # the client went before it was answered
             return socket
         link = Link(
@@ -95,6 +84,7 @@ class Reception:
             clock=self._clock,
             bearer=bearer,
         )
+        guard.follow = link.follow
         self._links.all.add(link)
         try:
             if socket.ws_protocol != SUBPROTOCOL:
@@ -230,3 +220,20 @@ def _refuse_foreign_origin(request: web.Request) -> None:
         return
     if URL(origin).host != URL(f"//{request.host}").host:
         raise web.HTTPForbidden(text=f"the origin {origin} is not this gateway\n")
+
+
+def _socket(request: web.Request) -> web.WebSocketResponse:
+    """Raises 426 for a request that is no WebSocket's."""
+    socket = web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,),
+        compress=False,
+        autoping=False,
+        max_msg_size=WS_OVERHEAD,
+        timeout=2.0,
+    )
+    if not socket.can_prepare(request).ok:
+        raise web.HTTPUpgradeRequired(
+            text="this is the devices' WebSocket (sensorlink.v1)\n",
+            headers={"Upgrade": "websocket"},
+        )
+    return socket

@@ -8,7 +8,8 @@ from typing import Protocol
 from gateway.core import sse
 from gateway.core.backlog import Item
 from gateway.core.facts import EventLogged
-from gateway.subscriber import SLICE, Limits, Subscriber
+from gateway.core.parcel import SLICE
+from gateway.subscriber import Limits, Subscriber
 
 AT_ONCE = 2
 RECENT_S = 1.0

@@ -1,24 +1,47 @@
 """The start: everything that the gateway knows is folded again from what is on disk."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
+from gateway.core import alerts
+from gateway.core.accounts import Accounts
 from gateway.core.alerting import Alerts
-from gateway.core.clock import BootClock
+from gateway.core.clock import BootClock, Now
 from gateway.core.closing import Told
 from gateway.core.downlink import Order
 from gateway.core.facts import EventLogged
 from gateway.core.group import Folding
 from gateway.core.layouts import layout_from_json
-from gateway.core.presence import status
+from gateway.core.live import Live
+from gateway.core.presence import Presence, status
 from gateway.core.readings import INT64_MAX, NS_PER_MS, Clock, Kind, SeriesKey
 from gateway.core.registry import Device, Registry, Series, Stream
 from gateway.core.standing import CLOSED
 from gateway.core.summary import dump, payload
-from gateway.core.windows import Windows
+from gateway.core.timekeeping import Timekeeper
+from gateway.core.windows import Window, Windows
 from gateway.folding import fold_stored
 from gateway.store import Opened, Store
 from gateway.store.rows import CommandRow, DeviceRow, SeriesRow
+
+
+def keeper(opened: Opened) -> Timekeeper:
+    """It goes on from the time that the last run trusted."""
+    trusted = opened.meta.get("clock_ms")
+    return Timekeeper(None if trusted is None else int(trusted) * NS_PER_MS)
+
+
+def accounts(opened: Opened, length: int, *, now: Now) -> Accounts:
+    """Users, tokens and sign-ins; a sign-in lasts `length` ns."""
+    return Accounts(length=length).restore(opened.users, opened.tokens, opened.sign_ins, now=now)
+
+
+def presence(known: Registry, *, now: Now) -> Presence:
+    """Who was there when the last run ended."""
+    found = Presence()
+    found.restore(list(known.devices.values()), now)
+    return found
 
 
 def registry(opened: Opened) -> Registry:
@@ -91,7 +114,13 @@ def _series(row: SeriesRow, device: Device) -> Series:
     return series
 
 
-def told(opened: Opened, watermark: int) -> Told:
+def windows(opened: Opened, lengths: Sequence[Window], lateness: int) -> Windows:
+    """Windows that go on where the last run settled; their readings are not folded yet."""
+    watermark = int(opened.meta.get("watermark_ns", 0))
+    return Windows(lengths, lateness, watermark, _told(opened, watermark))
+
+
+def _told(opened: Opened, watermark: int) -> Told:
     """What the last run told of windows that end after `watermark` (ns): it did not tell of all."""
     return {
         (made.window, made.series): made
@@ -101,27 +130,27 @@ def told(opened: Opened, watermark: int) -> Told:
 
 
 async def fold(
-    store: Store, known: Registry, windows: Windows, *, settled: int, alerts: Alerts
+    store: Store, known: Registry, windows: Windows, *, settled: int, judging: Alerts
 ) -> None:
     """Fold what is stored: open windows by time, newest readings and alerts from row `settled`."""
-    await _recall(store, alerts, windows)
+    await _recall(store, judging, windows)
     async for replayed in store.journal_rows(settled + 1):
         for _, batch in replayed.batches:
             for column in batch.columns:
                 if len(column.t):
                     folding = Folding.of(known.series[column.key], column, batch.clock)
                     folding.learn()
-                    alerts.replay(folding)
+                    judging.replay(folding)
     await fold_stored(store, known, windows, since=windows.open_since(), until=INT64_MAX)
 
 
-async def _recall(store: Store, alerts: Alerts, windows: Windows) -> None:
+async def _recall(store: Store, judging: Alerts, windows: Windows) -> None:
     """Read again what rates are measured against."""
-    series, span = alerts.sloping()
+    series, span = judging.sloping()
     if series:
         since = windows.watermark - 2 * span
         async for number, run in store.readings(since_ns=since, until_ns=INT64_MAX, series=series):
-            alerts.recall(number, run.t, run.v)
+            judging.recall(number, run.t, run.v)
 
 
 def orders(known: Registry, rows: Iterable[CommandRow]) -> Iterator[tuple[Order, str | None]]:
@@ -148,8 +177,14 @@ def order(known: Registry, row: CommandRow) -> Order:
     )
 
 
-def shown(known: Registry, opened: Opened) -> Iterator[EventLogged]:
-    """What a snapshot shows at start: the newest summaries, devices' states, open alerts."""
+def live(known: Registry, opened: Opened, *, gateway: str, t: int) -> Live:
+    """What subscribers are shown at first. t: now (Unix ms); gateway: its id."""
+    own = alerts.kept(opened.meta, gateway=gateway, t=t)
+    return Live(chain(own, _shown(known, opened)), head=opened.highest["event"])
+
+
+def _shown(known: Registry, opened: Opened) -> Iterator[EventLogged]:
+    """The newest summaries, devices' states, open alerts."""
     for made in opened.summaries:
         series = known.series_by_id[made.series]
         key = series.key

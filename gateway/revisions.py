@@ -33,7 +33,7 @@ RIPEN_S = 1.5
 MOST_CELLS = 2000
 
 
-class Disk(folding.Disk, Protocol):
+class Store(folding.Store, Protocol):
     """What revisions read."""
 
     async def summaries(
@@ -55,7 +55,7 @@ class Revisions:
     def __init__(
         self,
         *,
-        disk: Disk,
+        store: Store,
         pipeline: Pipeline,
         windows: Sequence[Window],
         lateness: int,
@@ -65,7 +65,7 @@ class Revisions:
         """`lateness` in ns."""
         self._lateness = lateness
         self._clock = clock
-        self._disk = disk
+        self._store = store
         self._pipeline = pipeline
         self._registry: Registry = pipeline.registry
         self._windows = {window.name: window for window in windows}
@@ -149,7 +149,7 @@ class Revisions:
         series = {due.series for due in span.cells}
         windows = Windows(list(self._windows.values()), 0, span.since)
         await fold_stored(
-            self._disk, self._registry, windows, since=span.since, until=span.until, series=series
+            self._store, self._registry, windows, since=span.since, until=span.until, series=series
         )
         closed = windows.close(span.until)
         made = {_cell(summary): summary for summary in closed.summaries}
@@ -163,7 +163,7 @@ class Revisions:
         window, since = self._windows[due.window], due.t0 * NS_PER_MS
         pieces = [
             found
-            async for found in self._disk.readings(
+            async for found in self._store.readings(
                 since_ns=since, until_ns=since + window.length, series={due.series}
             )
         ]
@@ -180,7 +180,7 @@ class Revisions:
         for name in {due.window for due in span.cells}:
             cursor = None
             while True:
-                page = await self._disk.summaries(
+                page = await self._store.summaries(
                     window=name,
                     since_ms=span.since // NS_PER_MS,
                     until_ms=span.until // NS_PER_MS,

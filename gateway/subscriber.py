@@ -2,21 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.core import sse
-from gateway.core.backlog import Backlog, Item
+from gateway.core.backlog import Backlog
 from gateway.core.facts import EventLogged
-from gateway.core.filters import Filter, Subscription
+from gateway.core.filters import Subscription
+from gateway.core.parcel import SLICE, Parcel
 from gateway.core.summary import dump
 from gateway.outlet import Outlet
 from gateway.permit import Permit
 
-SLICE = 16 * 1024
 AUTH_RETRY_MS = 10_000
 SeriesName = tuple[str, str]
 """Device, metric."""
@@ -41,35 +41,6 @@ class Limits:
 def jitter(low: float, high: float) -> float:
     """A random number in between, so that clients do not act in step."""
     return random.uniform(low, high)  # noqa: S311
-
-
-class Parcel:
-    """The events of one publish that one kind of subscriber gets: framed once, shared by all."""
-
-    def __init__(
-        self, items: Sequence[Item], where: Filter, *, text: bool, chunked: bool, head: int
-    ) -> None:
-        self.head = head
-        self.slices: list[tuple[list[Item], bytes]] = []
-        self._text = text
-        self._chunked = chunked
-        self._cut([item for item in items if where.matches(item.event)])
-
-    def _cut(self, items: Sequence[Item]) -> None:
-        some: list[Item] = []
-        size = 0
-        for item in items:
-            some.append(item)
-            size += len(item.render(text=self._text))
-            if size >= SLICE:
-                self._add(some)
-                some, size = [], 0
-        if some:
-            self._add(some)
-
-    def _add(self, items: list[Item]) -> None:
-        data = b"".join(item.render(text=self._text) for item in items)
-        self.slices.append((items, sse.frame(data, chunked=self._chunked)))
 
 
 class Subscriber(asyncio.Protocol):

@@ -1,9 +1,8 @@
-"""What is looked after every few seconds: sizes, the outbox's depth, and what is past its bound."""
+"""What is looked after every few seconds: the outbox, the clock, and what is past its bound."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from gateway.core.clock import Now
 from gateway.errors import StoreError
@@ -23,7 +22,6 @@ class Upkeep:
         self,
         *,
         store: Store,
-        database: Path,
         replay_ms: int,
         clock: Callable[[], Now],
         may_expire: Callable[[], bool],
@@ -37,7 +35,6 @@ class Upkeep:
         it was told last.
         """
         self._store = store
-        self._database = database
         self._replay_ms = replay_ms
         self._clock = clock
         self._may_expire = may_expire
@@ -60,8 +57,6 @@ class Upkeep:
         measures.gauge(
             "clock_sure", "1 if the system clock is believed", lambda: self._clock().sure
         )
-        measures.gauge("store_bytes", "Size of the database with its WAL", self.size)
-        measures.gauge("written_bytes", "Bytes written to disk since the start", written_bytes)
 
     async def run(self) -> None:
         """Look after things until cancelled."""
@@ -101,17 +96,3 @@ class Upkeep:
         if self.outbox_oldest is None:
             return 0.0
         return max(0.0, (self._clock().ms - self.outbox_oldest) / 1000)
-
-    def size(self) -> float:
-        """Bytes of the database with its WAL."""
-        files = (self._database, self._database.with_name(self._database.name + "-wal"))
-        return float(sum(file.stat().st_size for file in files if file.exists()))
-
-
-def written_bytes() -> float:
-    """Bytes that this process caused to be written, by the kernel's own account (proc(5))."""
-    try:
-        text = Path("/proc/self/io").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    return float(dict(line.split(": ") for line in text.splitlines())["write_bytes"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway import app
-from gateway.app import Parts
 from gateway.config import load
 from gateway.core.cbor import encode
 from gateway.core.clock import Now
@@ -20,6 +19,7 @@ from gateway.core.readings import NS_PER_MS, NS_PER_S
 from gateway.core.registry import Stream
 from gateway.core.uplink import Arrival
 from gateway.disk import Ballast
+from gateway.parts import Parts
 from gateway.store.sql import register
 from gateway.store.sqlite import SqliteStore
 
@@ -81,14 +81,14 @@ class Site:
         self.config.gateway.data_dir.mkdir(exist_ok=True)
         self.store = SqliteStore(self.database)
         opened = await self.store.open()
-        self.parts: Parts = app.build(
+        self.parts = Parts(
             self.config,
             store=self.store,
             opened=opened,
             ballast=Ballast(self.config.gateway.data_dir / "ballast"),
             machine=self.machine,
         )
-        await app._fold(self.parts, self.store, opened)
+        await app.fold(self.parts)
         self._tasks = [
             asyncio.create_task(self.parts.pipeline.run()),
             asyncio.create_task(self.parts.revisions.run()),

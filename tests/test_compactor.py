@@ -5,7 +5,7 @@ from gateway.core.clock import Now
 from gateway.store.retention import Bounds
 
 
-class Disk:
+class Store:
     """Has so many steps of work to do."""
 
     def __init__(self, steps: int) -> None:
@@ -23,7 +23,7 @@ class Disk:
 
 
 def compactor(
-    disk: Disk,
+    store: Store,
     *,
     busy=lambda: False,
     sure: bool = True,
@@ -32,7 +32,7 @@ def compactor(
     salvaging: bool = False,
 ) -> Compactor:
     return Compactor(
-        disk=disk,
+        store=store,
         bounds=Bounds(30, 730, 1000),
         clock=lambda: Now(5_000_000, 0),
         busy=busy,
@@ -44,46 +44,46 @@ def compactor(
 
 
 async def test_a_round_compacts_all_there_is_then_retains() -> None:
-    disk = Disk(3)
-    await compactor(disk).round()
-    assert disk.asked == [("compact", False)] * 3 + [("retain", 5)]
+    store = Store(3)
+    await compactor(store).round()
+    assert store.asked == [("compact", False)] * 3 + [("retain", 5)]
 
 
 async def test_nothing_expires_by_a_clock_that_may_be_wrong() -> None:
-    disk = Disk(0)
-    await compactor(disk, sure=False).round()
-    assert disk.asked[-1] == ("retain", None)
+    store = Store(0)
+    await compactor(store, sure=False).round()
+    assert store.asked[-1] == ("retain", None)
 
 
 async def test_too_large_a_database_is_urgent() -> None:
-    disk = Disk(0)
-    await compactor(disk, held=1001.0).round()
-    assert disk.asked[0] == ("compact", True)
+    store = Store(0)
+    await compactor(store, held=1001.0).round()
+    assert store.asked[0] == ("compact", True)
 
 
 async def test_a_full_disk_is_urgent() -> None:
-    disk = Disk(0)
-    await compactor(disk, full=True).round()
-    assert disk.asked == [("compact", True), ("retain", 5)]
+    store = Store(0)
+    await compactor(store, full=True).round()
+    assert store.asked == [("compact", True), ("retain", 5)]
 
 
 async def test_nothing_moves_while_a_salvage_brings_old_rows_back() -> None:
-    disk = Disk(3)
-    await compactor(disk, held=1001.0, salvaging=True).round()
-    assert disk.asked == []
+    store = Store(3)
+    await compactor(store, held=1001.0, salvaging=True).round()
+    assert store.asked == []
 
 
 async def test_a_full_disk_does_not_wait_for_a_salvage_that_has_no_room() -> None:
-    disk = Disk(3)
-    await compactor(disk, full=True, salvaging=True).round()
-    assert disk.asked == [("retain", 5)]
+    store = Store(3)
+    await compactor(store, full=True, salvaging=True).round()
+    assert store.asked == [("retain", 5)]
 
 
 async def test_it_waits_under_load_but_not_for_ever() -> None:
-    disk = Disk(100)
-    busy = compactor(disk, busy=lambda: True)
+    store = Store(100)
+    busy = compactor(store, busy=lambda: True)
     for _ in range(PATIENCE):
         await busy.round()
-    assert disk.asked == []
+    assert store.asked == []
     await busy.round()
-    assert disk.asked == [("compact", False), ("retain", 5)]
+    assert store.asked == [("compact", False), ("retain", 5)]

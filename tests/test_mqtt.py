@@ -231,7 +231,7 @@ async def test_a_lost_connection_is_reported_once(version: str) -> None:
 
 
 async def test_a_broker_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.mqtt.link.KEEPALIVE_S", 1)
+    monkeypatch.setattr("gateway.mqtt.client.KEEPALIVE_S", 1)
     async with ScriptedBroker() as broker:
         link, ear = await open_link(broker.url)
         await asyncio.sleep(3)

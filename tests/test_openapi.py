@@ -86,7 +86,7 @@ def test_every_route_is_described_and_nothing_else(document: dict[str, Any]) -> 
     page = {f"/{path.relative_to(STATIC).as_posix()}" for path in STATIC.rglob("*.*")}
     page.discard("/api/openapi.json")
     routes = {(route.method, route.resource.canonical) for route in app.router.routes()}
-    routes.add(("GET", "/link"))  # app.py adds it
+    routes.add(("GET", "/link"))  # serving.py adds it
     described = {
         (method.upper(), path)
         for path, there in document["paths"].items()

@@ -34,7 +34,6 @@ async def test_on_a_full_disk_nothing_is_kept_to_be_sent_again(
     await store.commit([f.OutboxDone(settled, number) for number in range(1, ROWS + 1)])
     upkeep = Upkeep(
         store=store,
-        database=store.path,
         replay_ms=24 * HOUR,
         clock=lambda: Now(time.time_ns(), time.monotonic_ns()),
         may_expire=lambda: True,
@@ -54,7 +53,6 @@ async def test_a_clock_that_is_not_believed_is_told_and_so_is_its_end(
     sure, found = [False, False, True, True], []
     upkeep = Upkeep(
         store=store,
-        database=store.path,
         replay_ms=0,
         clock=lambda: Now(10**18, 1, sure[0]),
         may_expire=lambda: False,

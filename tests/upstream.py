@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.bridge import Accepted, Bridge, Declined
+from gateway.bridge import Accepted, Bridge, Declined, Ground
 from gateway.core.backoff import Backoff
 from gateway.core.clock import Now
 from gateway.core.facts import Fact, OutboxDone, OutboxDropped, OutboxPut, OutboxRefused
@@ -146,7 +146,7 @@ class Site:
         self.skew = 0
         self.reopened: list[int] = []
         self.told: list[str] = []
-        self.bridge = Bridge(
+        ground = Ground(
             config=Config(url, **changes),
             upstream=UP,
             epoch="k3f9a2c1",
@@ -158,6 +158,9 @@ class Site:
             reopen=self.reopened.append,
             alert=self.told.append,
             clock=self.now,
+        )
+        self.bridge = Bridge(
+            ground,
             connect=connect,
             backoff=Backoff(lambda: 0.0, first=0.02, most=0.2),
             session=session,

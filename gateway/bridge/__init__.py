@@ -7,7 +7,7 @@ troubles never touch the taking in of readings, and memory stays flat whatever w
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -26,12 +26,19 @@ from gateway.core.broker import (
     Outgoing,
     parse_url,
 )
-from gateway.core.clock import Now
-from gateway.core.facts import Fact, OutboxPut
-from gateway.core.outbox import Mix, Refusals
 from gateway.core.topics import OFFLINE, Upstream
 
-__all__ = ["META_SESSION", "Accepted", "Bridge", "Commands", "Declined", "Held", "Outbox", "Stats"]
+__all__ = [
+    "META_SESSION",
+    "Accepted",
+    "Bridge",
+    "Commands",
+    "Declined",
+    "Ground",
+    "Held",
+    "Outbox",
+    "Stats",
+]
 
 log = logging.getLogger(__name__)
 
@@ -48,55 +55,28 @@ class Bridge:
 
     def __init__(
         self,
+        ground: Ground,
         *,
-        config: MqttConfig,
-        upstream: Upstream,
-        epoch: str,
-        outbox: Outbox,
-        commands: Commands,
-        post: Callable[[Fact], None],
-        number: Callable[[], int],
-        statuses: Callable[[], Iterable[OutboxPut]],
-        reopen: Callable[[int], None],
-        alert: Callable[[str], None],
-        clock: Callable[[], Now],
         connect: Connect,
         backoff: Backoff | None = None,
         session: str | None = None,
         full: bool = False,
     ) -> None:
-        """`number` gives out outbox row numbers; `reopen` opens what was acknowledged since a
-        time (Unix ms) and calls `reopened` when that is durable; `alert` tells that the outbox is
-        full or ok. session, full: what the last run left (`MetaSet`).
+        """session, full: what the last run left (`MetaSet`).
 
         Raises ConfigError for an unusable URL.
         """
-        self.stats = Stats()
+        self.stats = ground.stats
+        self._ground = ground
         self._connect = connect
         self._backoff = backoff or Backoff(random.random)
         self._stopping = asyncio.Event()
         self._pump: Pump | None = None
         self._complaint = ""
-        self._settings = _connecting(config, upstream)
-        self._ground = Ground(
-            config=config,
-            upstream=upstream,
-            epoch=epoch,
-            outbox=outbox,
-            commands=commands,
-            post=post,
-            number=number,
-            statuses=statuses,
-            reopen=reopen,
-            alert=alert,
-            clock=clock,
-            stats=self.stats,
-            mix=Mix(config.backlog_share),
-            refusals=Refusals(config.dead_letter_after),
-        )
-        self._level = Level(self._ground, full=full)
+        self._settings = _connecting(ground.config, ground.upstream)
+        self._level = Level(ground, full=full)
         name = f"{self._settings.address} {self._settings.client_id}"
-        self._session = Session(self._ground, name=name, known=session)
+        self._session = Session(ground, name=name, known=session)
 
     def wake(self) -> None:
         if self._pump is not None:
@@ -169,7 +149,6 @@ class Bridge:
 
     def _connected(self) -> None:
         self._backoff.connected(self._ground.seconds)
-        self.stats.reconnects += self.stats.connections > 0
         self.stats.connections += 1
         self.stats.connected = True
         self._complaint = ""

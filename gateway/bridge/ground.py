@@ -83,7 +83,6 @@ class Stats:
     connected: bool = False
     in_flight: int = 0
     connections: int = 0
-    reconnects: int = 0
     sent: int = 0
     acked: int = 0
     refused: dict[int, int] = field(default_factory=dict)
@@ -93,7 +92,6 @@ class Stats:
     dropped: int = 0
     rejected: int = 0
     commands: int = 0
-    commands_rejected: int = 0
     depth: int = 0
     held_bytes: int = 0
     oldest: int | None = None
@@ -104,8 +102,8 @@ class Stats:
 class Ground:
     """What outlives one connection. `number` gives out outbox row numbers, `post` a fact that
     rides with the next commit, `statuses` the retained rows to publish afresh (their numbers do
-    not matter). `reopen`: let what was acknowledged since (Unix ms) be sent again; `alert`: tell
-    that the outbox is full or ok.
+    not matter). `reopen`: open what was acknowledged since (Unix ms), and call `Bridge.reopened`
+    when that is durable; `alert`: tell that the outbox is full or ok.
 
     dropped: rows up to this number are given up, their commit may still be under way."""
 
@@ -120,13 +118,17 @@ class Ground:
     reopen: Callable[[int], None]
     alert: Callable[[str], None]
     clock: Callable[[], Now]
-    stats: Stats
-    mix: Mix
-    refusals: Refusals
+    stats: Stats = field(default_factory=Stats)
+    mix: Mix = field(init=False)
+    refusals: Refusals = field(init=False)
     suspects: Suspects = field(default_factory=Suspects)
     recent: Recent = field(default_factory=Recent)
     newest: Newest = field(default_factory=Newest)
     dropped: int = 0
+
+    def __post_init__(self) -> None:
+        self.mix = Mix(self.config.backlog_share)
+        self.refusals = Refusals(self.config.dead_letter_after)
 
     def drop(self, *, until: int) -> None:
         """Give up the oldest rows."""

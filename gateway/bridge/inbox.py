@@ -99,7 +99,6 @@ class Inbox:
     ) -> None:
         """Answer a command that never became one."""
         ground = self._ground
-        ground.stats.commands_rejected += 1
         result = {"error": text} if text else None
         body = result_body(n=None, device=device, op=op, state=state, result=result)
         ground.post(ground.upstream.result(ground.number(), ground.clock().ms, body, origin))

@@ -6,9 +6,10 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 
-from gateway.bridge.feed import Feed
 from gateway.bridge.ground import Ground
 from gateway.bridge.inbox import Inbox
+from gateway.bridge.queue import Queue
+from gateway.bridge.verdicts import Verdicts
 from gateway.core.broker import (
     BrokerError,
     Closed,
@@ -18,18 +19,14 @@ from gateway.core.broker import (
     Reply,
     Unsendable,
 )
-from gateway.core.facts import OutboxDone, OutboxPut, OutboxRefused
+from gateway.core.facts import OutboxPut
 from gateway.core.letters import Letters
 from gateway.core.outbox import BLAMING, WINDOW
 from gateway.core.topics import OFFLINE, ONLINE
-from gateway.errors import StoreError
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
-STORE_RETRY_S = 1.0
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
 GOODBYE_S = 0.6
 
 
@@ -41,21 +38,14 @@ class Pump:
         self.ended: Closed | None = None
         self._ground = ground
         self._letters = Letters(ground.upstream.topics, ground.epoch)
+        self._queue = Queue(ground)
+        self._verdicts = Verdicts(ground)
         self._subscribed = False
         self._stopping = False
         self._stir = asyncio.Event()
         self._in_flight: dict[int, OutboxPut | None] = {}
         self._flying: set[int] = set()
         self._fresh: deque[Outgoing] = deque()
-        self._again: deque[OutboxPut] = deque()
-        self._paused_until = 0.0
-        self._pauses = 0
-        self._boundary = ground.number()  # no row has this number: older rows are backlog
-        self._backlog, self._live = self._feeds(self._boundary)
-
-    def _feeds(self, boundary: int) -> tuple[Feed, Feed]:
-        outbox = self._ground.outbox
-        return Feed(outbox, after=0, until=boundary), Feed(outbox, after=boundary)
 
     # -- what the link reports --------------------------------------------------------------
 
@@ -67,14 +57,21 @@ class Pump:
         self._ground.stats.in_flight = len(self._in_flight)
         self._stir.set()
         if code >= Reply.UNSPECIFIED:
-            self._count_refusal(code)
+            self._verdicts.count(code)
             self._refused(row, code, text)
             return
         self._ground.stats.acked += 1
-        self._pauses = 0
+        self._queue.flows()
         if row is not None:
-            self._settle(row)
-            self._done(row)
+            self._verdicts.done(row)
+
+    def _refused(self, row: OutboxPut | None, code: int, text: str) -> None:
+        if row is None:
+            log.error("MQTT: the broker refuses a retained status: %s (0x%02x)", text, code)
+        elif code == Reply.QUOTA:
+            self._queue.put_off(row)
+        else:
+            self._verdicts.strike(row, code, text)
 
     def arrived(self, delivery: Delivery) -> None:
         self.inbox.put(replace(delivery, received=self._ground.clock().mono))
@@ -85,65 +82,16 @@ class Pump:
         self.ended = closed
         self._stir.set()
 
-    # -- refusals ---------------------------------------------------------------------------
-
-    def _count_refusal(self, code: int) -> None:
-        refused = self._ground.stats.refused
-        refused[code] = refused.get(code, 0) + 1
-
-    def _refused(self, row: OutboxPut | None, code: int, text: str) -> None:
-        if row is None:
-            log.error("MQTT: the broker refuses a retained status: %s (0x%02x)", text, code)
-        elif code == Reply.QUOTA:
-            self._again.append(row)
-            self._pause()
-        else:
-            self._strike(row, code, text)
-
-    def _strike(self, row: OutboxPut, code: int, text: str) -> None:
-        """Try the row again later, unless it was refused too often."""
-        if self._ground.refusals.refuse(row.id, self._ground.seconds):
-            self._bury(row, code, text)
-        else:
-            self._ground.suspects.clear(row.id)
-            self._ground.post(OutboxRefused(code=code, dead=False, id=row.id))
-
-    def _pause(self) -> None:
-        delay = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._pauses, 16))
-        self._pauses += 1
-        self._paused_until = self._ground.seconds + delay
-        log.warning("MQTT: the broker's quota is used up; waiting %.0f s", delay)
-
-    def _bury(self, row: OutboxPut, code: int, text: str) -> None:
-        self._settle(row)
-        self._ground.stats.dead += 1
-        self._ground.post(OutboxRefused(code=code, dead=True, id=row.id))
-        log.error(
-            "MQTT: message %d for %s is given up and kept aside: %s (0x%02x)",
-            row.id, row.topic[:200], text, code,
-        )  # fmt: skip
-
-    def _settle(self, row: OutboxPut) -> None:
-        self._ground.recent.add(row.id)
-        self._ground.refusals.settle(row.id)
-        self._ground.suspects.clear(row.id)
-
-    def _done(self, row: OutboxPut) -> None:
-        self._ground.post(OutboxDone(done=0, id=row.id))  # the time is that of the commit
-
     # -- the turn ---------------------------------------------------------------------------
 
     def wake(self) -> None:
         """There may be new rows."""
-        self._backlog.stir()
-        self._live.stir()
+        self._queue.stir()
         self._stir.set()
 
     def rewind(self) -> None:
-        """Old rows may be open again: everything that is open now is backlog."""
-        self._again.clear()
-        self._ground.refusals.forget_times()
-        self._backlog, self._live = self._feeds(self._ground.number())
+        """Old rows may be open again."""
+        self._queue.rewind()
         self._stir.set()
 
     def stop(self) -> None:
@@ -186,56 +134,26 @@ class Pump:
         ground.refusals.forget_times()
         self._fresh.append(self._letters.status(ONLINE))
         statuses = list(ground.statuses())
-        ground.newest.restart((row.topic for row in statuses), self._boundary)
+        ground.newest.restart((row.topic for row in statuses), self._queue.boundary)
         self._fresh.extend(map(self._letters.retained, statuses))
 
     async def _fill(self, link: Link) -> None:
         """Send until the window is full or nothing is left to send."""
         wide = min(link.receive_maximum, WINDOW)
-        try:
-            while self._going and len(self._in_flight) < self._ground.suspects.window(wide):
-                if self._fresh:
-                    self._send_fresh(link)
-                elif (row := await self._next()) is not None and self._going:
-                    self._send(link, row)
-                else:
-                    return
-        except StoreError as error:
-            log.warning("MQTT: the outbox cannot be read: %s", error)
-            self._paused_until = self._ground.seconds + STORE_RETRY_S
-
-    async def _next(self) -> OutboxPut | None:
-        """The row whose turn it is. Raises StoreError."""
-        ground = self._ground
-        if self._paused_until and ground.seconds < self._paused_until:
-            return None
-        if self._again:
-            return self._again.popleft()
-        while ground.refusals and (number := ground.refusals.due(ground.seconds)) is not None:
-            for row in await ground.outbox.outbox_after(number - 1, 1, until=number):
-                return row
-            ground.refusals.settle(number)
-        if ground.refusals.full:
-            return None
-        return await self._from_feeds()
-
-    async def _from_feeds(self) -> OutboxPut | None:
-        backlog, live = self._backlog, self._live  # a rewind during the reading puts others there
-        old, new = await backlog.peek(), await live.peek()
-        if old is not None and (new is None or self._ground.mix.backlog_next()):
-            return backlog.take()
-        return live.take() if new is not None else None
+        while self._going and len(self._in_flight) < self._ground.suspects.window(wide):
+            if self._fresh:
+                self._send_fresh(link)
+            elif (row := await self._queue.next()) is not None and self._going:
+                self._send(link, row)
+            else:
+                return
 
     async def _rest(self) -> None:
-        """Wait until something happens, or until a refused row may be tried again."""
-        now = self._ground.seconds
-        times = [now + IDLE_S]
-        if self._paused_until > now:
-            times.append(self._paused_until)
-        elif (retry := self._ground.refusals.next_at()) is not None:
-            times.append(retry)
+        """Wait until something happens, or until a row may be tried again."""
+        now, then = self._ground.seconds, self._queue.next_at()
+        pause = IDLE_S if then is None else min(IDLE_S, then - now)
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, min(times) - now)):
+            async with asyncio.timeout(max(0.0, pause)):
                 await self._stir.wait()
 
     # -- sending ----------------------------------------------------------------------------
@@ -256,16 +174,12 @@ class Pump:
             return
         if row.expires is not None and row.expires <= now:
             ground.stats.expired += 1
-            self._skip(row)
+            self._verdicts.done(row)
         elif ground.newest.outdated(row):
             ground.stats.outdated += 1
-            self._skip(row)
+            self._verdicts.done(row)
         else:
             self._publish(link, row, now)
-
-    def _skip(self, row: OutboxPut) -> None:
-        self._settle(row)
-        self._done(row)
 
     def _publish(self, link: Link, row: OutboxPut, now: int) -> None:
         if self._ground.newest.behind(row):
@@ -274,8 +188,8 @@ class Pump:
         try:
             mid = link.publish(letter)
         except Unsendable as error:
-            self._count_refusal(error.code)
-            self._bury(row, error.code, str(error))
+            self._verdicts.count(error.code)
+            self._verdicts.bury(row, error.code, str(error))
         except BrokerError:
             return  # the row is still on disk; `closed` has been called, or is about to be
         else:
@@ -297,7 +211,9 @@ class Pump:
         if culprit is not None:
             code = Reply.UNSPECIFIED if closed.code is None else closed.code
             if self._ground.refusals.refuse(culprit, self._ground.seconds):
-                self._bury(rows[culprit], code, f"the broker hangs up on it: {closed.text}")
+                self._verdicts.bury(
+                    rows[culprit], code, f"the broker hangs up on it: {closed.text}"
+                )
 
     async def goodbye(self, link: Link) -> None:
         """Publish `offline`, since a clean end suppresses the last will, and disconnect."""

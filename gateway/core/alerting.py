@@ -4,7 +4,7 @@ Each turn of an alert is an event, a row and a message for the broker, in one la
 a crash leaves untold is judged again at the start, from the readings that were not settled.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from gateway.core.alert_rules import Rule, Watch
 from gateway.core.alerts import STATES
 from gateway.core.clock import Now
 from gateway.core.expecting import Expected, Expecting
-from gateway.core.facts import AlertStands
 from gateway.core.gauging import Figures, Gauging
 from gateway.core.group import Folding, Group
 from gateway.core.judging import Slope, Times, Values, judge
@@ -51,17 +50,17 @@ class Alerts:
         rules: Sequence[Rule],
         *,
         registry: Registry,
-        rows: Iterable[AlertStands],
+        book: Book,
         gateway: str,
         figures: Callable[[], Figures],
         well: Collection[str] = (),
         now: Now,
     ) -> None:
-        """Go on from the stored rows. gateway: its id, which stands for a device.
+        """Go on from what the book knows. gateway: its id, which stands for a device.
 
         well: names of the gateway's own alerts that are over, whatever a row says.
         """
-        self.book = book = Book(rows)
+        self.book = book
         self._rules = {rule.name: rule for rule in rules}
         self._registry = registry
         self._gateway = gateway

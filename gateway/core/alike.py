@@ -8,8 +8,12 @@ closely, goes the usual way (`core.columns`, `core.senml`), with the same result
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from gateway.core.data_shapes import DataShape, data_spans
+from gateway.core.frames import leading, row_at
 from gateway.core.messages import Data, Senml
 from gateway.core.pack_shapes import pack_shape
 from gateway.core.shapes import Burst, Shape
@@ -18,6 +22,8 @@ MOST_KNOWN = 1024
 MOST_SHAPES = 32
 ENOUGH = 32_768
 """So many readings are decoded at once."""
+TOGETHER = 4
+"""Frames from which on arrays are faster."""
 
 _KNOWN: dict[bytes, Shape] = {}
 """Devices of one make share a shape, so that their messages can be decoded together."""
@@ -39,6 +45,16 @@ def _known(shape: Shape | None) -> Shape | None:
     return _KNOWN.setdefault(shape.pattern, shape)
 
 
+class Found(NamedTuple):
+    """n messages of one shape, joined, numbered from `first` on. step: the size of a frame."""
+
+    shape: Shape
+    first: int
+    n: int
+    messages: bytes
+    step: int
+
+
 class Shapes:
     """The shapes that one connection has used lately."""
 
@@ -46,12 +62,24 @@ class Shapes:
         self._by_size: dict[int, Shape] = {}
         self._plain = 0
 
-    def find(self, raw: bytes) -> tuple[Shape | None, int]:
-        """The shape that a message fits, and its sequence number."""
-        shape = self._by_size.get(len(raw))
-        if shape is None or not (seq := shape.number(raw)):
-            return None, 0
-        return shape, seq
+    def find(self, data: bytes, at: int) -> Found | None:
+        """The messages in the frames that begin at `at`, as far as they fit one shape and are
+        numbered one by one.
+        """
+        row = row_at(data, at)
+        shape = None if row is None else self._by_size.get(row.size)
+        if row is None or shape is None:
+            return None
+        if row.most < TOGETHER:
+            raw = row.first(data)
+            number = shape.number(raw)
+            return Found(shape, number, 1, raw, row.step) if number else None
+        block = row.open(data)
+        numbers = shape.numbers(block)
+        if not len(numbers):
+            return None
+        count = leading(numbers - numbers[0] == np.arange(len(numbers), dtype=numbers.dtype))
+        return Found(shape, int(numbers[0]), count, block[:count].tobytes(), row.step)
 
     def learn(self, raw: bytes, message: Data | Senml) -> None:
         """A message was read the usual way; learn its shape if that was not done too often."""
@@ -82,7 +110,7 @@ def _portions(bursts: Sequence[Burst]) -> Iterator[Sequence[Burst]]:
     begin = size = 0
     most = ENOUGH // bursts[0].shape.readings
     for end, burst in enumerate(bursts, 1):
-        size += len(burst.raws)
+        size += burst.count
         if size > most:
             yield bursts[begin:end]
             begin, size = end, 0

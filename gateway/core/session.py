@@ -153,12 +153,13 @@ class Session:
             raise WireError(str(error)) from None
         return self._admit(message)
 
-    def follow(self, seq: int) -> bool:
-        """Let a sound DATA message pass if its number is the one that may come now."""
-        if self.state is not State.LIVE or seq != self.next or seq > self.limit:
-            return False
-        self.next = seq + 1
-        return True
+    def follow(self, first: int, count: int) -> int:
+        """Let sound DATA or SENML messages pass, numbered from `first`: as many as may come now."""
+        if self.state is not State.LIVE or first != self.next:
+            return 0
+        passed = max(0, min(count, self.limit - first + 1))
+        self.next = first + passed
+        return passed
 
     def _admit(self, message: Message) -> Message | None:
         """Let an unsequenced or downlink message pass if the law allows it."""

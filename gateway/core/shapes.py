@@ -4,13 +4,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core import cbor
 from gateway.core.clock import Now
+from gateway.core.frames import leading
 from gateway.core.layouts import DTYPES, Layout
 from gateway.core.messages import BY_TYPE, Message, parse
 from gateway.core.readings import Clock, Kind, Timebase
@@ -76,10 +77,10 @@ def items(raw: bytes, at: int) -> Iterator[int]:
         at = cbor.skip(raw, at)
 
 
-def pattern(raw: bytes, spans: Iterable[Span]) -> bytes:
-    """The regular expression of a message; the first span, its number, is a group."""
+def pattern(raw: bytes, spans: Sequence[Span]) -> bytes:
+    """The regular expression of a message with these spans; the first, its number, is a group."""
     pieces, end = [], 0
-    for n, span in enumerate(sorted(spans)):
+    for n, span in enumerate(spans):
         hole = b".{%d}" % span.size
         pieces += [re.escape(raw[end : span.at]), b"(%s)" % hole if n == 0 else hole]
         end = span.at + span.size
@@ -98,14 +99,26 @@ class Shape(ABC):
     brief = False
 
     def __init__(self, raw: bytes, spans: Iterable[Span]) -> None:
+        spans = sorted(spans)
         self.size = len(raw)
         self.pattern = pattern(raw, spans)
         self._fits = re.compile(self.pattern, re.DOTALL).fullmatch
+        self._number = spans[0]
+        same = np.ones(self.size, np.bool_)
+        for span in spans:
+            same[span.at : span.at + span.size] = False
+        self._same = np.flatnonzero(same)
+        self._bytes = np.frombuffer(raw, np.uint8)[same]
 
     def number(self, raw: bytes) -> int:
         """The sequence number of a message that fits this shape, 0 if it does not fit."""
         found = self._fits(raw)
         return int.from_bytes(found[1], "big") if found else 0
+
+    def numbers(self, block: NDArray[np.uint8]) -> NDArray[Any]:
+        """The sequence numbers of messages, (n, size) bytes, up to the first that does not fit."""
+        fit = leading((block[:, self._same] == self._bytes).all(axis=1))
+        return self._number.read(block[:fit])[:, 0]
 
     def key(self, _burst: "Burst") -> Hashable:
         """Bursts with the same key, and of this shape, are decoded together."""
@@ -117,45 +130,50 @@ class Shape(ABC):
 
     def block(self, bursts: "Sequence[Burst]") -> NDArray[np.uint8]:
         """The bytes of all messages, shape (messages, size)."""
-        raws = b"".join([raw for burst in bursts for raw in burst.raws])
-        return np.frombuffer(raws, np.uint8).reshape(-1, self.size)
+        messages = b"".join([burst.messages for burst in bursts])
+        return np.frombuffer(messages, np.uint8).reshape(-1, self.size)
 
 
 @dataclass(slots=True)
 class Burst:
     """Messages of one shape that followed one another on a connection: `first` … `last`.
 
-    layout: of DATA. at: when the first came. taken: it belongs to a commit group, and grows no
-    more. base: how its times become ns UTC.
+    layout: of DATA. at: when the first came. pieces: their bytes as they came. taken: it belongs
+    to a commit group, and grows no more. base: how its times become ns UTC.
     """
 
     shape: Shape
     layout: Layout | None
     at: Now
     first: int
-    raws: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+    count: int = 0
     taken: bool = False
     base: Timebase = DEVICE
     decoded: "Decoded | None" = None
-    _count: int = 0
 
     @property
     def last(self) -> int:
-        return self.first + (self._count or len(self.raws)) - 1
+        return self.first + self.count - 1
 
-    def __len__(self) -> int:
-        return self._count or len(self.raws)
+    def add(self, messages: bytes, count: int) -> Self:
+        """So many more, joined."""
+        self.pieces.append(messages)
+        self.count += count
+        return self
 
-    def join(self) -> bytes:
-        """All its messages; it keeps none of them, only how many there were."""
-        joined = b"".join(self.raws)
-        self._count, self.raws = len(self.raws), []
-        return joined
+    @property
+    def messages(self) -> bytes:
+        """All of them, joined."""
+        if len(self.pieces) > 1:
+            self.pieces = [b"".join(self.pieces)]
+        return self.pieces[0]
 
     def apart(self) -> Iterator[Arrival]:
         """The messages one by one, read the usual way."""
         cls: type[Message] = BY_TYPE[self.shape.kind]
-        for raw in self.raws:
+        for at in range(0, len(self.messages), self.shape.size):
+            raw = self.messages[at : at + self.shape.size]
             yield Arrival(parse(cls, cbor.decode(raw)), raw, self.at)
 
 
@@ -184,5 +202,5 @@ class Decoded(NamedTuple):
 
 def shares(bursts: Sequence[Burst]) -> tuple[list[int], NDArray[np.intp]]:
     """How many messages each burst has, and where they begin among all."""
-    counts = [len(burst) for burst in bursts]
+    counts = [burst.count for burst in bursts]
     return counts, np.cumsum([0, *counts[:-1]])

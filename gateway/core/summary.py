@@ -1,26 +1,18 @@
 """A summary as subscribers see it: its payload, its JSON, and its line of text."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.core.facts import SummaryMade
 from gateway.core.readings import Kind
-from gateway.core.windows import SECONDS
 
 VERSION = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _JSON = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-_WORD = r'"(?:[^"\\]|\\.)*"|[^\s"(]\S*'
-_LINE = re.compile(
-    rf"(?P<ends>[-0-9T:]+)Z (?P<dev>{_WORD}) (?P<m>{_WORD}) (?P<value>{_WORD})(?: (?P<u>{_WORD}))?"
-    r" \((?:min (?P<min>\S+), max (?P<max>\S+)|changes (?P<changes>[0-9]+)), n (?P<n>[0-9]+)"
-    r", (?P<w>[1-9][0-9]*[smhd])(?:, rev (?P<rev>[0-9]+))?(?:, skipped (?P<skipped>[0-9]+))?\)"
-)
 _STATISTICS = ("mean", "min", "max", "std", "p50", "p95")
 
 
@@ -80,26 +72,6 @@ def text(payload: Mapping[str, Any]) -> str:
     return f"{' '.join(words)} ({', '.join(details)})"
 
 
-def parse_text(line: str) -> dict[str, Any]:
-    """The values that a line holds, under the payload's keys. Raises ValueError."""
-    match = _LINE.fullmatch(line)
-    if match is None:
-        raise ValueError(f"not the text form of a summary: {line!r}")
-    t1 = (datetime.fromisoformat(match["ends"]).replace(tzinfo=UTC) - _EPOCH) // _MS
-    window = match["w"]
-    found: dict[str, Any] = {name: _unquoted(match[name] or "") for name in ("dev", "m", "u")}
-    found |= {"w": window, "t0": t1 - int(window[:-1]) * SECONDS[window[-1]] * 1000, "t1": t1}
-    for name in ("min", "max", "changes", "n", "rev", "skipped"):
-        if match[name] is not None:
-            found[name] = json.loads(match[name])
-    found["last" if "changes" in found else "mean"] = json.loads(match["value"])
-    return found
-
-
 def _word(text: str) -> str:
     plain = text.isprintable() and " " not in text and text[:1] not in ("", '"', "(")
     return text if plain else dump(text)
-
-
-def _unquoted(word: str) -> str:
-    return str(json.loads(word)) if word.startswith('"') else word

@@ -111,13 +111,13 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         stream=stream.id,
         seq=burst.first,
         last=burst.last,
-        message=burst.join(),
+        message=burst.messages,
         readings=shape.readings,
         clock=base.clock,
         offset=base.offset,
         schema=schema,
         boot=base.boot if base.clock is Clock.UNKNOWN else b"",
-        alike=len(burst),
+        alike=burst.count,
     )
     group.entries.append(entry)
     for table in decoded.tables:

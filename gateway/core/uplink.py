@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from gateway.core.clock import Now
 from gateway.core.columns import Layout
@@ -21,6 +22,7 @@ class Arrival:
     message: Message
     raw: bytes
     at: Now
+    count: ClassVar[int] = 1
 
     @property
     def seq(self) -> int:
@@ -31,9 +33,6 @@ class Arrival:
     def last(self) -> int:
         """The last number that the message occupies."""
         return self.message.last if isinstance(self.message, Gap) else self.seq
-
-    def __len__(self) -> int:
-        return 1
 
 
 class Uplink:

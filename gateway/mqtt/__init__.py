@@ -1,4 +1,4 @@
-"""The MQTT client: `connect` opens a link to a broker. Only `gateway.mqtt.link` knows paho."""
+"""The MQTT client: `connect` opens a link to a broker. No other package knows paho."""
 
 from gateway.core.broker import Connecting, Events, Link
 

@@ -1,4 +1,4 @@
-"""A connection to an MQTT broker: paho-mqtt, driven from asyncio. No other file imports paho.
+"""A connection to an MQTT broker: paho-mqtt, driven from asyncio.
 
 Each connection is a fresh paho client under the same client id: a client that reconnects by
 itself sends everything it holds at once, whatever the broker's Receive Maximum. paho runs no
@@ -9,13 +9,12 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -23,28 +22,23 @@ from gateway.core.broker import (
     BrokerError,
     Closed,
     Connecting,
-    Delivery,
     Events,
     Outgoing,
     Reply,
     Unsendable,
 )
 from gateway.core.topics import check_topic
-from gateway.mqtt.dialling import off_the_loop, tls_context
+from gateway.mqtt import client
+from gateway.mqtt.dialling import off_the_loop
 from gateway.mqtt.properties import Packed, packed
 from gateway.mqtt.trouble import closed_early, refused_connection, refused_filter, unreachable
 from gateway.mqtt.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S = 25
 OPEN_S = 15.0
-TCP_S = 5.0
 SUBSCRIBE_S = 10.0
 GOODBYE_S = 1.0
-SESSION_S = 7 * 86_400
-COMMANDS_IN_FLIGHT = 20
-LARGEST_COMMAND = 256 * 1024
 NO_LIMIT = 65_535
 LARGEST_PACKET = 268_435_455
 SILENT = 0x8D
@@ -73,7 +67,7 @@ class PahoLink:
         self._settings = settings
         self._events = events
         self._v5 = settings.version == "5"
-        self._client = self._new_client()
+        self._client = client.new_client(settings)
         self._loop = asyncio.get_running_loop()
         self._up = False
         self._accepted: asyncio.Future[None] = self._loop.create_future()
@@ -89,63 +83,27 @@ class PahoLink:
 
     # -- opening ----------------------------------------------------------------------------
 
-    def _new_client(self) -> Client:
-        settings = self._settings
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id,
-            clean_session=None if self._v5 else False,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.connect_timeout = TCP_S
-        client.max_inflight_messages = 0  # the window is the bridge's; here it means no limit
-        client.username_pw_set(settings.username, settings.password)
-        will = settings.will
-        client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
-        return client
-
     async def dial(self) -> None:
         """Connect off the loop, then watch the socket until CONNACK."""
-        await off_the_loop(self._connect, undo=self.abort)
+        await off_the_loop(partial(client.connect, self._client, self._settings), undo=self.abort)
         self._watch()
         await self._accepted
 
-    def _connect(self) -> None:
-        """Name look-up, TCP, TLS and the sending of CONNECT: all of them block."""
-        settings = self._settings
-        if settings.address.tls:
-            self._client.tls_set_context(tls_context(settings))
-        extra: dict[str, Any] = {}
-        if self._v5:
-            properties = _properties_of(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = SESSION_S
-            properties.ReceiveMaximum = COMMANDS_IN_FLIGHT
-            properties.MaximumPacketSize = LARGEST_COMMAND
-            extra = {"clean_start": False, "properties": properties}
-        try:
-            self._client.connect(
-                settings.address.host, settings.address.port, keepalive=KEEPALIVE_S, **extra
-            )
-        except (OSError, ValueError) as error:
-            raise BrokerError(unreachable(error, settings)) from error
-
     def _watch(self) -> None:
         """Take over the socket. The callbacks come only now: the connecting thread is done."""
-        client = self._client
-        sock = client.socket()
+        paho = self._client
+        sock = paho.socket()
         if sock is None:
             self._end(Closed(None, "the connection was lost", lost=True))
             return
-        client.on_connect = self._wrapped(self._on_connect)
-        client.on_disconnect = self._wrapped(self._on_disconnect)
-        client.on_publish = self._wrapped(self._on_publish)
-        client.on_subscribe = self._wrapped(self._on_subscribe)
-        client.on_message = self._wrapped(self._on_message)
-        client.on_socket_close = self._wrapped(self._wheel.stop)
-        client.on_socket_register_write = self._wrapped(self._wheel.want_write)
-        client.on_socket_unregister_write = self._wrapped(self._wheel.written)
+        paho.on_connect = self._wrapped(self._on_connect)
+        paho.on_disconnect = self._wrapped(self._on_disconnect)
+        paho.on_publish = self._wrapped(self._on_publish)
+        paho.on_subscribe = self._wrapped(self._on_subscribe)
+        paho.on_message = self._wrapped(self._on_message)
+        paho.on_socket_close = self._wrapped(self._wheel.stop)
+        paho.on_socket_register_write = self._wrapped(self._wheel.want_write)
+        paho.on_socket_unregister_write = self._wrapped(self._wheel.written)
         self._wheel.start(sock)
 
     def _wrapped(self, callback: Callable[..., None]) -> Callable[..., None]:
@@ -212,23 +170,7 @@ class PahoLink:
             waiting.set_result(reasons)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        properties = message.properties
-        self._events.arrived(
-            Delivery(
-                mid=message.mid if message.qos else 0,
-                topic=topic,
-                payload=bytes(message.payload),
-                retain=bool(message.retain),
-                response_topic=getattr(properties, "ResponseTopic", None),
-                correlation=getattr(properties, "CorrelationData", None),
-                expiry_s=getattr(properties, "MessageExpiryInterval", None),
-                user=dict(getattr(properties, "UserProperty", ())),
-            )
-        )
+        self._events.arrived(client.delivery(message))
 
     # -- what we say ------------------------------------------------------------------------
 
@@ -312,25 +254,10 @@ class PahoLink:
         was_open = self.open
         self._gone.set()
         self._wheel.stop()
-        self._silence()
+        client.silence(self._client)
         self._reject(BrokerError(closed_early(self._settings), closed.code))
         for waiting in self._subscribed.values():
             if not waiting.done():
                 waiting.set_exception(BrokerError(closed.text, closed.code))
         if was_open:
             self._events.closed(closed)
-
-    def _silence(self) -> None:
-        """Let go of paho: no callback may come later, and the socket must not leak."""
-        client = self._client
-        client.on_connect = client.on_disconnect = client.on_publish = client.on_subscribe = None
-        client.on_message = client.on_socket_close = None
-        client.on_socket_register_write = client.on_socket_unregister_write = None
-        sock = client.socket()
-        if sock is not None:
-            sock.close()
-
-
-def _properties_of(packet: int) -> Any:
-    """paho's properties are untyped: they take any attribute that the packet may have."""
-    return Properties(packet)  # type: ignore[no-untyped-call]

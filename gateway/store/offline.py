@@ -22,7 +22,7 @@ from gateway.store.damaged import Hole, open_damaged, walk
 from gateway.store.gaps import gaps
 from gateway.store.journal import decode, unpack
 from gateway.store.opening import load
-from gateway.store.salvage import Salvage, State, apply
+from gateway.store.salvage import Salvage, State, apply, pieces
 from gateway.store.statements import write
 from gateway.store.takeover import select
 
@@ -82,7 +82,7 @@ def _bring(old: sqlite3.Connection, part: Path, windows: Sequence[Window]) -> St
         assert state is not None
         dues = partial(reopened, windows, state.watermark_ns)
         work = Salvage(old, known, dues, now)
-        for piece in work.pieces(state):
+        for piece in pieces(work, state):
             conn.execute("BEGIN IMMEDIATE")
             apply(conn, piece)
             conn.execute("COMMIT")

@@ -30,10 +30,14 @@ _DEVICES = """SELECT id, name, token_hash, speaks_for_others, created, disabled,
     since, until, last_seen, config_version, config FROM device ORDER BY id"""
 _STREAMS = """SELECT id, device, epoch, committed, touched FROM stream WHERE forgotten = 0
     ORDER BY id"""
+_BOOTS = "SELECT device, boot, offset_ns, error_ns, seen FROM boot"
 _SCHEMAS = """SELECT schema.id, stream, sid, fingerprint, resolution, fields FROM schema
     JOIN stream ON stream.id = stream WHERE forgotten = 0 ORDER BY schema.id"""
 _SERIES = """SELECT id, device, metric, unit, kind, last_t_ns, last_value, last_clock FROM series
     ORDER BY id"""
+_DUES = "SELECT window, t0, series FROM revision_due ORDER BY t0"
+_OPEN_COMMANDS = f"{COMMAND} WHERE state IN ('queued', 'sent', 'handled', 'accepted') ORDER BY n"
+_DOWNLINKS = "SELECT device, max(seq) FROM command WHERE seq IS NOT NULL GROUP BY device"
 _USERS = "SELECT name, password, created FROM user ORDER BY name"
 _TOKENS = "SELECT name, hash, created FROM access_token ORDER BY name"
 _SIGN_INS = "SELECT hash, user, created, expires FROM sign_in ORDER BY expires"
@@ -54,30 +58,15 @@ def load(conn: sqlite3.Connection) -> Opened:
     return Opened(
         devices=[_device(DeviceRow(*row)) for row in conn.execute(_DEVICES)],
         streams=[_moved(StreamOpened(*row), journalled) for row in conn.execute(_STREAMS)],
-        boots=[
-            BootSeen(*row)
-            for row in conn.execute("SELECT device, boot, offset_ns, error_ns, seen FROM boot")
-        ],
+        boots=[BootSeen(*row) for row in conn.execute(_BOOTS)],
         schemas=[SchemaLearned(*row) for row in conn.execute(_SCHEMAS)],
         series=series,
         meta=meta,
         highest={table: max(_highest(conn, table), floors.get(table, 0)) for table in NUMBERED},
-        dues=[
-            RevisionDue(*row)
-            for row in conn.execute("SELECT window, t0, series FROM revision_due ORDER BY t0")
-        ],
+        dues=[RevisionDue(*row) for row in conn.execute(_DUES)],
         summaries=newest_summaries(conn, {row.id: row.kind for row in series}),
-        commands=[
-            CommandRow(*row)
-            for row in conn.execute(
-                f"{COMMAND} WHERE state IN ('queued', 'sent', 'handled', 'accepted') ORDER BY n"
-            )
-        ],
-        downlinks=dict(
-            conn.execute(
-                "SELECT device, max(seq) FROM command WHERE seq IS NOT NULL GROUP BY device"
-            ).fetchall()
-        ),
+        commands=[CommandRow(*row) for row in conn.execute(_OPEN_COMMANDS)],
+        downlinks=dict(conn.execute(_DOWNLINKS).fetchall()),
         alerts=[AlertStands(*row) for row in conn.execute(_ALERTS)],
         losses=_newest_losses(conn, tallies),
         tallies=tallies,

@@ -16,7 +16,7 @@ from gateway.store import backup, files, starting
 from gateway.store.connect import open_reader, translated
 from gateway.store.damaged import open_damaged
 from gateway.store.gaps import Gap, gaps
-from gateway.store.salvage import Dues, Piece, Salvage, State, apply
+from gateway.store.salvage import Dues, Piece, Salvage, State, apply, pieces
 from gateway.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -77,8 +77,8 @@ class Rescue:
     async def salvage(self, state: State, dues: Dues) -> AsyncIterator[Piece]:
         """Bring back what can be read, a piece at a time; each is durable when it is given."""
         with self._salvage(state, dues) as salvage:
-            pieces = salvage.pieces(state)
-            while (piece := await self._run(lambda: next(pieces, None))) is not None:
+            found = pieces(salvage, state)
+            while (piece := await self._run(lambda: next(found, None))) is not None:
                 await self._store.change(partial(_apply, piece))
                 reached("salvage.committed")
                 yield piece

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core import alerts
 from gateway.core import facts as f
-from gateway.core.alert_book import UnknownAlert
+from gateway.core.alert_book import Book, UnknownAlert
 from gateway.core.alert_rules import Limits, Rule, Watch
 from gateway.core.alerting import Alerts
 from gateway.core.clock import Now
@@ -49,7 +49,7 @@ class World:
         self.alerts = Alerts(
             rules,
             registry=self.registry,
-            rows=rows,
+            book=Book(rows),
             gateway="gw-1",
             figures=lambda: self.figures,
             well=well,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import cbor
-from gateway.core.alike import ENOUGH, MOST_SHAPES, Shapes, decode, shape_of
+from gateway.core.alike import ENOUGH, MOST_SHAPES, TOGETHER, Shapes, decode, shape_of
 from gateway.core.clock import Now
 from gateway.core.columns import read_data
 from gateway.core.data_shapes import data_spans
@@ -20,6 +20,7 @@ from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
 from gateway.core.senml import read_senml
 from gateway.core.shapes import Burst, Decoded
 from gateway.errors import Rejected
+from tests.core.test_frames import frame
 
 NOW = Now(1_790_000_000_000_000_000, 0)
 T0 = NOW.unix // 10**6
@@ -45,7 +46,7 @@ def burst(raws: list[bytes], form: Layout, base: Timebase) -> Burst:
     shape = shape_of(raws[0], data(raws[0]))
     assert shape is not None
     assert [shape.number(raw) for raw in raws] == [data(raw).seq for raw in raws]
-    return Burst(shape, form, NOW, data(raws[0]).seq, raws, base=base)
+    return Burst(shape, form, NOW, data(raws[0]).seq, base=base).add(b"".join(raws), len(raws))
 
 
 def columns_of(decoded: Decoded) -> list[tuple[Any, Any, Any]]:
@@ -214,6 +215,8 @@ def test_whatever_else_differs_is_another_message() -> None:
         changed = bytearray(raw)
         changed[at] ^= 1
         assert bool(shape.number(bytes(changed))) == (at in numbers), at
+        block = np.frombuffer(changed, np.uint8).reshape(1, -1)
+        assert len(shape.numbers(block)) == (at in numbers), at
     assert shape.number(raw + b"x") == 0
     assert shape.number(raw[:-1]) == 0
 
@@ -224,13 +227,53 @@ def test_a_connection_knows_few_shapes_and_learns_seldom() -> None:
         raw = message(FIRST, [CBORTag(64, bytes(width))], k4=1)
         for _ in range(MOST_SHAPES + 1):
             shapes.learn(raw, data(raw))
-        assert shapes.find(raw)[1] == FIRST
+        found = shapes.find(frame(raw), 0)
+        assert found is not None
+        assert (found.first, found.messages) == (FIRST, raw)
     assert len(shapes._by_size) <= MOST_SHAPES
     many = Shapes()
     raws = [message(FIRST, [CBORTag(64, bytes(width))], k4=1) for width in range(1, 1000)]
     for raw in raws:
         many.learn(raw, data(raw))
     assert len(many._by_size) < 64
+
+
+ODD = ("another number", "another schema", "another size", "a ping")
+
+
+@given(st.integers(1, 12), st.sampled_from(ODD), st.integers(0, 12), st.binary(max_size=9))
+def test_messages_are_found_up_to_the_first_that_does_not_follow(
+    count: int, odd: str, after: int, cut: bytes
+) -> None:
+    raws = [message(FIRST + n, [n / 2], k7=0) for n in range(count)]
+    shapes = Shapes()
+    shapes.learn(raws[0], data(raws[0]))
+    other = {
+        "another number": frame(message(FIRST + count + 1, [0.5], k7=0)),
+        "another schema": frame(message(FIRST + count, [0.5], k2=3, k7=0)),
+        "another size": frame(message(FIRST + count, [0.5, 0.5], k7=0)),
+        "a ping": frame(b"", opcode=9),
+    }
+    more = [message(FIRST + count + n, [0.5], k7=0) for n in range(after)]
+    stream = b"ab" + b"".join(frame(raw, key=bytes([1, 2, n, 4])) for n, raw in enumerate(raws))
+    found = shapes.find(stream + other[odd] + b"".join(map(frame, more)) + cut, 2)
+    assert found is not None
+    assert found.first == FIRST
+    assert raws[0] == found.messages[: len(raws[0])]
+    assert b"".join(raws).startswith(found.messages)
+    assert found.step * count == len(stream) - 2
+    if count >= TOGETHER:
+        assert found.messages == b"".join(raws)
+
+
+def test_nothing_is_found_of_another_size_or_kind() -> None:
+    shapes = Shapes()
+    raw = message(FIRST, [1.5], k7=0)
+    assert shapes.find(frame(raw), 0) is None
+    shapes.learn(raw, data(raw))
+    for other in (message(FIRST, [1.5], k2=3, k7=0), message(FIRST, [1.5, 2.5], k7=0)):
+        assert shapes.find(frame(other), 0) is None
+        assert shapes.find(frame(other) * TOGETHER, 0) is None
 
 
 def test_a_number_with_all_its_bytes() -> None:
@@ -315,7 +358,7 @@ def test_packs_together_are_what_they_are_one_by_one(raws: list[bytes]) -> None:
             read(raws[0], latest=None)
         return
     assert [shape.number(raw) for raw in raws] == [FIRST + n for n in range(len(raws))]
-    together = Burst(shape, None, NOW, FIRST, raws)
+    together = Burst(shape, None, NOW, FIRST).add(b"".join(raws), len(raws))
     latest = NOW.unix + 10**15
     decode([together], latest=latest)
     try:
@@ -344,7 +387,7 @@ def test_plain_packs_are_decoded_together() -> None:
     shape = shape_of(raws[0], pack(raws[0]))
     assert shape is not None
     assert shape.brief
-    together = Burst(shape, None, NOW, FIRST, raws)
+    together = Burst(shape, None, NOW, FIRST).add(b"".join(raws), len(raws))
     decode([together], latest=NOW.unix)
     assert together.decoded is not None
     assert [values.tolist() for _, _, values in columns_of(together.decoded)] == [

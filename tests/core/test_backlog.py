@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from gateway.core import backlog as b
 from gateway.core.backlog import Backlog, Item
-from gateway.core.summary import parse_text
 from tests.events import EPOCH, NOW, alert, status, summary
 from tests.sse_parser import Parser
+from tests.text_form import parse_text
 
 
 def item(event):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gateway.core.lines import line, moment
-from gateway.core.summary import parse_text
 from tests.events import alert, status, summary
+from tests.text_form import parse_text
 
 START = 1_732_380_000_000
 

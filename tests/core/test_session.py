@@ -81,6 +81,18 @@ def test_a_number_is_taken_once() -> None:
     assert gateway.receive(data) == Duplicate(1)
 
 
+def test_many_numbers_follow_as_far_as_the_limit() -> None:
+    device, gateway = pair(limit=10)
+    assert gateway.follow(1, 3) == 3
+    assert gateway.follow(3, 2) == gateway.follow(5, 1) == 0
+    assert gateway.follow(4, 20) == 7
+    assert gateway.follow(11, 1) == 0
+    assert gateway.next == 11
+    device.receive(gateway.send(Ack(committed=10, limit=20, rejects=None)))
+    gateway.receive(device.send(Bye(reason=0, sleep_ms=None)))
+    assert gateway.follow(11, 1) == 0
+
+
 def test_a_number_beyond_the_next_one_is_out_of_sequence_even_past_the_limit() -> None:
     _, gateway = pair(limit=2)
     with pytest.raises(SessionError) as raised:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from gateway.core.facts import SummaryMade
 from gateway.core.readings import Kind
-from gateway.core.summary import dump, encode, head, parse_text, payload, text
+from gateway.core.summary import dump, encode, head, payload, text
+from tests.text_form import parse_text
 
 GREENHOUSE = SummaryMade(
     series=1,

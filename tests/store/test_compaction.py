@@ -139,7 +139,7 @@ async def test_a_journal_that_is_not_what_was_read_stays(store: SqliteStore) -> 
     await settle(store, 3)
     wrong = compaction.Step(last=2, rows=3, readings=12)
     with pytest.raises(StoreError, match="2 journal rows where 3"):
-        await store._write(store._commit, lambda conn: compaction.apply(conn, wrong, []))
+        await store.change(lambda conn: compaction.apply(conn, wrong, []))
     assert ask(store.path, "SELECT count(*) FROM journal") == [(3,)]
 
 
@@ -147,9 +147,7 @@ async def test_a_damaged_chunk_is_named(store: SqliteStore) -> None:
     await store.commit([row(i, entry(i, NOW, [i])) for i in range(1, 4)])
     await settle(store, 3)
     await store.compact(NOW, urgent=True)
-    await store._write(
-        store._commit, lambda conn: conn.execute("UPDATE chunk SET crc = crc + 1 WHERE id = 1")
-    )
+    await store.change(lambda conn: conn.execute("UPDATE chunk SET crc = crc + 1 WHERE id = 1"))
     with pytest.raises(StoreCorrupt, match="chunk 1 is damaged"):
         [one async for one in store.readings(since_ns=0, until_ns=2**62)]
 

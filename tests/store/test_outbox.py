@@ -146,7 +146,7 @@ async def written(path: Path, *, outbox: bool) -> float:
     """Bytes of WAL for each end of a window of 20 series."""
     store = SqliteStore(path)
     await store.open()
-    await store._write(lambda: store._writer.execute("PRAGMA wal_autocheckpoint = 0"))  # type: ignore[union-attr]
+    await store.on_writer(lambda conn: conn.execute("PRAGMA wal_autocheckpoint = 0"))
     wal, number, sizes = path.with_name(path.name + "-wal"), 0, []
     for window in range(120):
         t0 = NOW + 10_000 * window

@@ -69,11 +69,11 @@ async def break_writer(store: SqliteStore, *, stored_first: bool) -> None:
     """The writer's next COMMIT fails; the store has to open another connection then."""
 
     def swap() -> None:
-        assert store._writer is not None
-        store._writer.close()
+        assert store._writer.conn is not None
+        store._writer.conn.close()
         breaking = sqlite3.connect(store.path, isolation_level=None, factory=Breaking)
         breaking.stored_first = stored_first
-        store._writer = breaking
+        store._writer.conn = breaking
 
     await store._write(swap)
 
@@ -132,12 +132,12 @@ async def test_another_group_follows_one_that_was_given_up(store: SqliteStore) -
 async def test_after_an_error_of_the_disk_another_connection_writes(store: SqliteStore) -> None:
     await store.commit([event(1)])
     await break_writer(store, stored_first=False)
-    broken = store._writer
+    broken = store._writer.conn
     with pytest.raises(StoreUnavailable):
         await store.prune(NOW, replay_ms=0)
     await store.commit([event(2)])
-    assert store._writer is not broken
-    assert type(store._writer) is sqlite3.Connection
+    assert store._writer.conn is not broken
+    assert type(store._writer.conn) is sqlite3.Connection
 
 
 async def test_what_seems_stored_is_synced_before_it_counts(store: SqliteStore, path: Path) -> None:
@@ -192,12 +192,12 @@ async def let_go(store: SqliteStore) -> None:
     """Close what the kernel would not remount beside: an error has made the writer doubtful."""
 
     def close() -> None:
-        assert store._writer is not None
-        store._writer.close()
-        store._doubtful = True
+        assert store._writer.conn is not None
+        store._writer.conn.close()
+        store._writer._doubtful = True
 
     await store._write(close)
-    store._lock.give_up()
+    store._writer.lock.give_up()
 
 
 def test_groups_of_changes_leave_no_mark() -> None:

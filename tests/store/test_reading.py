@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.chunks import Run
 from gateway.core.readings import NS_PER_MS, Clock
-from gateway.store import sqlite
+from gateway.store import readers
 from gateway.store.reading import within
 from gateway.store.sqlite import SqliteStore
 from tests.store.samples import NOW, entry, row, world
@@ -34,7 +34,7 @@ def test_what_lies_between_two_times_in_whatever_order(
 async def test_pages_of_any_size_give_the_same_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: int
 ) -> None:
-    monkeypatch.setattr(sqlite, "PAGE_ITEMS", items)
+    monkeypatch.setattr(readers, "PAGE_ITEMS", items)
     store = SqliteStore(tmp_path / "gateway.db")
     await store.open()
     await store.commit([*world(), *(row(i, entry(i, NOW + 1000 * i, [i])) for i in range(1, 8))])

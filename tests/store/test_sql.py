@@ -93,9 +93,8 @@ async def test_new_rows_and_mappings_are_noticed(live: SqliteStore) -> None:
 
 
 async def test_damage_is_an_error_of_the_query(live: SqliteStore) -> None:
-    assert live._writer is not None
-    writer = live._writer
-    live._writing.submit(writer.execute, "UPDATE journal SET crc = crc + 1 WHERE id = 2").result()
+    sql = "UPDATE journal SET crc = crc + 1 WHERE id = 2"
+    await live.on_writer(lambda conn: conn.execute(sql))
     conn = open_reader(live.path)
     register(conn)
     with pytest.raises(sqlite3.OperationalError, match="user-defined function"):

@@ -34,9 +34,9 @@ def path(tmp_path: Path) -> Path:
 
 def on_writer(store: SqliteStore, sql: str) -> list[tuple[object, ...]]:
     """Run a statement on the writer's connection, in its thread."""
-    assert store._writer is not None
-    conn = store._writer
-    return store._writing.submit(lambda: conn.execute(sql).fetchall()).result()
+    conn = store._writer.conn
+    assert conn is not None
+    return store._thread.submit(lambda: conn.execute(sql).fetchall()).result()
 
 
 @pytest.mark.parametrize(("durability", "level"), [("full", 2), ("relaxed", 1)])
@@ -50,7 +50,7 @@ async def test_settings_take_effect(path: Path, durability: str, level: int) -> 
     assert on_writer(store, "PRAGMA journal_mode") == [("wal",)]
     assert on_writer(store, "PRAGMA cache_size") == [(-CACHE_KIB,)]
     assert on_writer(store, "PRAGMA cache_spill") == [(SPILL_PAGES,)]
-    (reader,) = store._readers
+    (reader,) = store._readers.open
     assert reader.execute("PRAGMA wal_autocheckpoint").fetchall() == [(0,)]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.execute("DELETE FROM event")
@@ -173,11 +173,11 @@ async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 async def test_a_store_that_was_not_closed_is_not_clean(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
-    store._lock.give_up()
+    store._writer.lock.give_up()
     other = SqliteStore(path)
     assert not (await other.open()).clean
     await other.close()
-    await store._write(lambda: store._close(clean=False))
+    await store._write(lambda: store._writer.close(clean=False))
     await store.close()
 
 
