@@ -3,7 +3,8 @@
     intake → one commit for everything that waits → ack → fold → publish
 
 Shells put arrivals and changes in; both wait in one bounded queue, in the order in which they
-came. Each turn takes all of it, makes it durable as one transaction, and only then tells anyone.
+came. Each turn takes all of it (of very much the oldest part), makes it durable as one
+transaction, and only then tells anyone.
 A crash between two steps loses nothing: at the next start the windows are folded again from disk.
 """
 
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from gateway.core import facts as f
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ENOUGH_BYTES = 256 * 1024
+MOST_BYTES = 2 * 2**20
+"""Of messages in a group: memory grows with it, and a larger one is hardly cheaper."""
 RETRY_S = 1.0
 TICK_S = 0.25
 MOST_CLOSED = 500
@@ -199,6 +203,8 @@ class Pipeline:
         self._finishing = True
         if self._turn is not None:
             await self._turn
+        while self._intake:
+            await self.turn()
         self.post(*self._settling.positions(self.registry, self._clock()))
         await self.turn()
 
@@ -227,7 +233,7 @@ class Pipeline:
                     await self._urgent.wait()
 
     def _build(self) -> Group:
-        """Close what was due when the oldest of what waits came, then take all of it in order.
+        """Close what was due when the oldest of what waits came, then take it in order.
 
         So no reading is late only because it had to wait for its commit.
         """
@@ -237,10 +243,10 @@ class Pipeline:
         for tick in self._ticks:
             tick(group)
         group.add(*self._posted)
-        intake, self._intake, self._posted, self._bytes = self._intake, [], [], 0
+        intake, self._posted = self._oldest(), []
         self._waiting.clear()
         self._urgent.clear()
-        if self.windows.closing or self._fresh:  # the next turn goes on as soon as it can
+        if self._intake or self.windows.closing or self._fresh:  # the next turn is to come soon
             self._waiting.set()
             self._urgent.set()
         self._sent = [item for item in intake if isinstance(item, Sent)]
@@ -252,6 +258,16 @@ class Pipeline:
                 item(group)
         self._due(group.due)
         return group
+
+    def _oldest(self) -> list[Sent | Callable[[Group], object]]:
+        """Take what waits out of the queue, in order, until it has `MOST_BYTES`."""
+        intake, self._intake = self._intake, []
+        if self._bytes > MOST_BYTES:
+            sizes = accumulate(map(_size, intake))
+            n = next((n for n, size in enumerate(sizes, 1) if size >= MOST_BYTES), len(intake))
+            intake, self._intake = intake[:n], intake[n:]
+        self._bytes = sum(map(_size, self._intake))
+        return intake
 
     def _close_windows(self, group: Group, now: int) -> None:
         goes_on = self.windows.closing
@@ -350,6 +366,10 @@ class Pipeline:
             self._rules.turned_away(group.turned_away)
         if any(isinstance(fact, f.OutboxPut) for fact in group.facts):
             self._outgoing()
+
+
+def _size(item: Sent | Callable[[Group], object]) -> int:
+    return item.arrival.size if isinstance(item, Sent) else 0
 
 
 def _bursts(sent: Iterable[Sent]) -> Iterator[tuple[Stream, Burst]]:

@@ -255,7 +255,7 @@ class Probe:
         data = Data(seq=self.seq, sid=1, t0=t0, columns=[v], clock=0 if self.unix else None)
         arrival = Arrival(data, encode(to_map(data)), self.site.parts.clock())
         self.site.parts.reception.take(self, self.stream, arrival)  # type: ignore[arg-type]
-        self.site.parts.reception.came(0, hurry=True)
+        self.site.parts.reception.came(arrival.size, hurry=True)
         self.sent.append((true, v))
 
     async def acknowledged(self) -> None:

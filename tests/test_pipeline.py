@@ -31,6 +31,27 @@ async def test_a_reading_is_not_late_because_it_waited_for_its_commit(tmp_path: 
         assert site.ask("SELECT n, rev FROM summary WHERE window = '10s'") == [(2, 1)]
 
 
+async def test_a_commit_takes_a_bounded_part_of_much_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MOST_BYTES", 100)
+    async with Site(tmp_path, Machine(MIDDLE)) as site:
+        probes = [Probe(site, name, unix=True) for name in ("a", "b")]
+        for probe in probes:
+            await probe.hello()
+        for n in range(10):  # nothing is awaited: all of it waits
+            for probe in probes:
+                probe.send(float(n))
+        for probe in probes:
+            await probe.acknowledged()
+        assert site.ask("SELECT sum(readings) FROM journal") == [(20,)]
+        ((rows, most),) = site.ask("SELECT count(*), max(readings) FROM journal")
+        assert rows > most
+        for n in range(10):
+            probes[0].send(float(n))
+    assert site.ask("SELECT sum(readings) FROM journal") == [(30,)]  # the end takes all that waits
+
+
 async def test_windows_that_were_told_in_part_are_told_to_the_end_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,11 @@ class Burst:
     def last(self) -> int:
         return self.first + self.count - 1
 
+    @property
+    def size(self) -> int:
+        """Of all of them, in bytes."""
+        return self.count * self.shape.size
+
     def add(self, messages: bytes, count: int) -> Self:
         """So many more, joined."""
         self.pieces.append(messages)

@@ -30,6 +30,11 @@ class Arrival:
         return seq
 
     @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.raw)
+
+    @property
     def last(self) -> int:
         """The last number that the message occupies."""
         return self.message.last if isinstance(self.message, Gap) else self.seq
