@@ -15,8 +15,8 @@ EXACT = 1024
 """Numbers of a cell that are kept as they are."""
 MAX_BINS = 8192
 """Bins of one cell: noise around zero of 10**8 numbers takes about 6,500."""
-ROOM = 65_536
-"""So many numbers or bins may wait before they are put in order."""
+ROOM = 16_384
+"""So many numbers or bins of a shard may wait before they are put in order."""
 RELATIVE_ERROR = 2.0**-8
 
 _DROPPED_BITS = 52 - 7
