@@ -4,17 +4,16 @@ Every function is a generator over one snapshot of one connection, and holds lit
 one series, chunks come before the journal, and both in order of arrival.
 """
 
-import json
 import sqlite3
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
 from gateway.core import chunks
+from gateway.core.between import Between
 from gateway.core.chunks import Run
 from gateway.core.columns import Layout
 from gateway.core.entry import Entry
@@ -29,8 +28,13 @@ BLOCK_BITS = 8
 _ROWS = "SELECT id, header, body, crc FROM journal"
 _OVERLAPS = "((t_max_ns >= :since AND t_min_ns < :until) OR unknown_time)"
 
-_SPANS = """SELECT id, t_min_ns, t_max_ns FROM chunk WHERE series = ? AND t_min_ns >= ?
-    AND t_min_ns < ? AND t_max_ns >= ? ORDER BY t_min_ns, id"""
+_TIMED = "FROM chunk WHERE series = ? AND t_min_ns >= ? AND t_min_ns < ? AND t_max_ns >= ?"
+_SPANS = f"SELECT id, t_min_ns, t_max_ns {_TIMED} ORDER BY t_min_ns, id"
+_CHUNKS = "SELECT id, crc, body FROM chunk WHERE"
+# By way of a list of numbers, so that no sorter has to hold the bodies.
+_OVERLAPPING = f"{_CHUNKS} id IN (SELECT id {_TIMED}) ORDER BY id"
+_UNTIMED = "FROM chunk WHERE series = ? AND t_min_ns IS NULL"
+_TIMELESS = f"{_CHUNKS} id IN (SELECT id {_UNTIMED}) ORDER BY id"
 
 _ALL = "FROM series"
 _CHOSEN = "FROM json_each(:chosen) CROSS JOIN series ON series.id = json_each.value"
@@ -44,6 +48,10 @@ class Query(NamedTuple):
     since: int
     until: int
     series: dict[SeriesKey, int] | None
+
+    @property
+    def between(self) -> Between:
+        return Between(self.since, self.until)
 
 
 def found(conn: sqlite3.Connection, query: Query) -> Iterator[Found]:
@@ -68,12 +76,14 @@ def in_chunks(conn: sqlite3.Connection, series: int, *, since: int, until: int) 
 
     A chunk lies within one day, so those that may match stand together in the index.
     """
-    for number, _, _ in sorted(conn.execute(_SPANS, _span(series, since, until))):
-        for run in open_chunk(conn, number):
-            yield from (Found(series, some) for some in within(run, since, until))
+    between = Between(since, until)
+    for chunk in conn.execute(_OVERLAPPING, _span(series, since, until)):
+        for run in _opened(chunk, between):
+            if len(run.t):
+                yield Found(series, run)
     for run in timeless(conn, series):
         if run.clock is not Clock.UNKNOWN:
-            yield from (Found(series, some) for some in within(run, since, until))
+            yield from (Found(series, some) for some in within(run, between))
 
 
 def _span(series: int, since: int, until: int) -> tuple[int, int, int, int]:
@@ -82,25 +92,31 @@ def _span(series: int, since: int, until: int) -> tuple[int, int, int, int]:
 
 def open_chunk(conn: sqlite3.Connection, number: int) -> list[Run]:
     """The runs of chunk `number`. Raises StoreCorrupt, which names the chunk."""
-    crc, body = conn.execute("SELECT crc, body FROM chunk WHERE id = ?", (number,)).fetchone()
+    return _opened(conn.execute(f"{_CHUNKS} id = ?", (number,)).fetchone())
+
+
+def _opened(chunk: tuple[int, int, bytes], between: Between | None = None) -> list[Run]:
+    number, crc, body = chunk
     try:
-        return checked(crc, body)
+        return checked(crc, body, between)
     except ValueError as error:
         raise StoreCorrupt(f"chunk {number} is damaged: {error}") from error
 
 
-def checked(crc: int, body: bytes) -> list[Run]:
-    """The runs of a chunk's body. Raises ValueError if it is damaged."""
+def checked(crc: int, body: bytes, between: Between | None = None) -> list[Run]:
+    """The runs of a chunk's body, or what lies between two times of each.
+
+    Raises ValueError if it is damaged.
+    """
     if zlib.crc32(body) != crc:
         raise ValueError("its checksum does not match")
-    return chunks.decode(body)
+    return chunks.decode(body, between)
 
 
 def timeless(conn: sqlite3.Connection, series: int) -> Iterator[Run]:
     """Runs that were compacted while their boot's clock was unknown; mapped if it is known now."""
-    sql = "SELECT id FROM chunk WHERE series = ? AND t_min_ns IS NULL ORDER BY id"
-    for (number,) in conn.execute(sql, (series,)).fetchall():
-        for run in open_chunk(conn, number):
+    for chunk in conn.execute(_TIMELESS, (series,)):
+        for run in _opened(chunk):
             yield placed(conn, series, run)
 
 
@@ -131,22 +147,12 @@ def overlapping(
         yield end, sorted(group)
 
 
-def within(run: Run, since: int, until: int) -> Iterator[Run]:
+def within(run: Run, between: Between) -> Iterator[Run]:
     """What lies between the two times, if anything does."""
-    keep = (run.t >= since) & (run.t < until)
-    count = int(np.count_nonzero(keep))
-    if count == len(keep):
-        yield run
-    elif count:
-        some = _spanned(keep, count)
-        yield run._replace(t=run.t[some], v=run.v[some])
-
-
-def _spanned(keep: NDArray[np.bool_], count: int) -> slice | NDArray[np.bool_]:
-    """What is kept as a slice, which copies nothing, if it stands together."""
-    first = int(keep.argmax())
-    together = bool(keep[first : first + count].all())
-    return slice(first, first + count) if together else keep
+    part = between.part(run.t)
+    t = run.t[part]
+    if len(t):
+        yield run._replace(t=t, v=run.v[part])
 
 
 # -- the journal ----------------------------------------------------------------------------
@@ -165,7 +171,7 @@ def _in_message(batch: Batch, catalogue: Catalogue, query: Query) -> Iterator[Fo
     for column in batch.columns:
         number = _number(column.key, catalogue, query)
         if number is not None:
-            for run in within(run_of(column, batch), query.since, query.until):
+            for run in within(run_of(column, batch), query.between):
                 yield Found(number, run)
 
 
@@ -272,7 +278,7 @@ def choose_series(
     numbers: Collection[int] | None = None,
 ) -> dict[SeriesKey, int]:
     """The series that a filter names, in the order of their names."""
-    chosen = None if numbers is None else json.dumps(sorted(numbers))
+    chosen = None if numbers is None else msgspec.json.encode(sorted(numbers)).decode()
     sql = f"""SELECT name, metric, kind, series.id {_CHOSEN if chosen else _ALL}
         JOIN device ON device.id = series.device
         WHERE name = coalesce(:device, name) AND metric = coalesce(:metric, metric)

@@ -29,6 +29,7 @@ from gateway.store.prune import prune
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
 from gateway.store.starting import start, suspect
 from gateway.store.statements import write
+from gateway.store.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class SqliteStore:
         self._durability = durability
         self._lock = WriterLock(self.path.parent / LOCK_NAME)
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
-        self._reading = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store-reader")
+        self._reading = Threads(READERS, "store-reader")
         self._snapshots = asyncio.Semaphore(READERS)
         self._own = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -125,7 +126,7 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
-        await asyncio.to_thread(self._reading.shutdown)
+        await asyncio.to_thread(self._reading.end)
         for reader in self._readers:
             reader.close()
         try:
@@ -234,7 +235,7 @@ class SqliteStore:
     async def _on_reader(self, work: Callable[[], T]) -> T:
         self._refuse_if(closed=self._closed)
         with self._watched():
-            return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+            return await self._reading.do(work)
 
     def _reader(self) -> sqlite3.Connection:
         """This thread's own connection."""
