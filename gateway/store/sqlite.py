@@ -291,18 +291,8 @@ class SqliteStore:
         metric: str | None = None,
         series: Collection[int] | None = None,
     ) -> AsyncIterator[Found]:
-        def source(conn: sqlite3.Connection) -> Iterator[Found]:
-            query = reading.query(
-                conn,
-                since=since_ns,
-                until=until_ns,
-                device=device,
-                metric=metric,
-                numbers=series,
-            )
-            return reading.found(conn, query)
-
-        return self._stream(source)
+        query = reading.Query(since_ns, until_ns, device, metric, series)
+        return self._stream(lambda conn: reading.found(conn, query))
 
     def unplaced(self, device: int, boot: bytes) -> AsyncIterator[Batch]:
         return self._stream(lambda conn: reading.unplaced(conn, device, boot))
