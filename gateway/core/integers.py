@@ -55,11 +55,11 @@ def read_integers(source: Source, n: int, end: int | None = None) -> Words:
         raise ValueError(f"integers that begin with {head}")
     starts = [_unzigzag(source.varint()) for _ in range(order)]
     centre = _unzigzag(source.varint())
-    few = n if end is None else max(end, order)
-    words = np.empty(few, np.uint64)
-    words[:order] = starts
+    words = np.empty(n if end is None else max(end, order), np.uint64)
+    for place, start in enumerate(starts):
+        words[place] = start
     if width:
-        words[order:] = _read_rest(source, n - order, few - order, width=width, centre=centre)
+        _read_rest(source, n - order, width=width, centre=centre, into=words[order:])
     else:
         words[order:] = centre
     for first in reversed(range(order)):
@@ -67,16 +67,17 @@ def read_integers(source: Source, n: int, end: int | None = None) -> Words:
     return words[:end]
 
 
-def _read_rest(source: Source, m: int, few: int, *, width: int, centre: int) -> Words:
-    """The first few of m words."""
-    divisor = source.varint()
-    if width == 1:
-        return _narrow(divisor, centre).take(_read_plane(source, m, few))
+def _read_rest(source: Source, m: int, *, width: int, centre: int, into: Words) -> None:
+    """Read the first of m words, as many as there is room for."""
+    divisor, few = source.varint(), len(into)
+    if width == 1:  # a byte is always in the table: without a look at each, take is quicker
+        _narrow(divisor, centre).take(_read_plane(source, m, few), out=into, mode="wrap")
+        return
     planes = np.zeros((few, 8), np.uint8)
     for place in range(width):
         planes[:, place] = _read_plane(source, m, few)
     folded: Words = planes.view("<u8").reshape(few).astype(np.uint64)
-    return _unfolded(folded) * np.uint64(divisor) + np.uint64(centre)
+    into[:] = _unfolded(folded) * np.uint64(divisor) + np.uint64(centre)
 
 
 def _read_plane(source: Source, m: int, few: int) -> NDArray[np.uint8]:

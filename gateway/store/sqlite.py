@@ -234,8 +234,11 @@ class SqliteStore:
 
     async def _on_reader(self, work: Callable[[], T]) -> T:
         self._refuse_if(closed=self._closed)
-        with self._watched():
+        try:
             return await self._reading.do(work)
+        except Exception:
+            with self._watched():
+                raise
 
     def _reader(self) -> sqlite3.Connection:
         """This thread's own connection."""
