@@ -11,8 +11,7 @@ columns, and `body` is woven (`weave`). The CRC-32 covers header and body as the
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, compress
 from typing import Any, Protocol
 
@@ -33,6 +32,9 @@ WOVEN = 4
 SMALL = 4096
 """Rows up to this size are deflated: several then share a page, and most commits write only one."""
 
+
+UNREADABLE = (WireError, Rejected, BadBody, KeyError)
+"""What `opened` and `readings_of` raise."""
 
 Wanted = Callable[[int, int], bool]
 """Whether messages of a stream and of a schema's row are worth unpacking."""
@@ -157,18 +159,16 @@ def decode(entry: Entry, lookup: Lookup) -> Batch:
     """
     if not entry.readings:
         return Batch((), Clock(entry.clock), entry.boot)
-    with named(entry):
-        return readings_of(opened(entry), entry, lookup)
-
-
-@contextmanager
-def named(entry: Entry) -> Iterator[None]:
-    """Raise StoreCorrupt, which names the message, if it cannot be read."""
     try:
-        yield
-    except (WireError, Rejected, BadBody, KeyError) as error:
-        where = f"message {entry.seq} of stream {entry.stream}"
-        raise StoreCorrupt(f"{where} was stored but cannot be read: {error}") from error
+        return readings_of(opened(entry), entry, lookup)
+    except UNREADABLE as error:
+        raise unreadable(entry, error) from error
+
+
+def unreadable(entry: Entry, error: Exception) -> StoreCorrupt:
+    """What to raise if a message cannot be read."""
+    where = f"message {entry.seq} of stream {entry.stream}"
+    return StoreCorrupt(f"{where} was stored but cannot be read: {error}")
 
 
 def opened(entry: Entry) -> Data | Senml:

@@ -14,7 +14,15 @@ from gateway.core.clock import Now
 from gateway.core.entry import Entry
 from gateway.core.readings import INT64_MAX, Batch, Column, SeriesKey
 from gateway.core.shapes import Burst, Decoded, Shape
-from gateway.store.journal import Lookup, decode, named, opened, readings_of, timebase
+from gateway.store.journal import (
+    UNREADABLE,
+    Lookup,
+    decode,
+    opened,
+    readings_of,
+    timebase,
+    unreadable,
+)
 
 MOST_MESSAGES = 512
 MOST_BYTES = 2**18
@@ -77,11 +85,13 @@ class _Reader:
         self._bytes += len(entry.message)
         shapes = self._shapes[entry.stream]
         shape, _ = shapes.find(entry.message)
-        with named(entry):
+        try:
             if shape is None:
                 self._read(entry, shapes)
             else:
                 self._gather(entry, shape)
+        except UNREADABLE as error:
+            raise unreadable(entry, error) from error
 
     def _read(self, entry: Entry, shapes: Shapes) -> None:
         message = opened(entry)
