@@ -28,7 +28,7 @@ from gateway.store.together import batches
 
 BLOCK_BITS = 8
 _ROWS = "SELECT id, header, body, crc FROM journal"
-_OVERLAPS = "((t_max_ns >= :since AND t_min_ns < :until) OR unknown_time)"
+_OVERLAPS = "((t_min_ns < :until AND t_max_ns >= :since) OR unknown_time)"
 
 _TIMED = "FROM chunk WHERE series = ? AND t_min_ns >= ? AND t_min_ns < ? AND t_max_ns >= ?"
 _SPANS = f"SELECT id, t_min_ns, t_max_ns {_TIMED} ORDER BY t_min_ns, id"
