@@ -68,7 +68,8 @@ class _Reader:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._shapes: defaultdict[int, Shapes] = defaultdict(Shapes)
+        self._shapes: defaultdict[tuple[int, int], Shapes] = defaultdict(Shapes)
+        self._apart: defaultdict[tuple[int, int], int] = defaultdict(int)
         self._begin()
 
     def _begin(self) -> None:
@@ -83,7 +84,7 @@ class _Reader:
     def add(self, entry: Entry) -> None:
         self._messages += 1
         self._bytes += len(entry.message)
-        shapes = self._shapes[entry.stream]
+        shapes = self._shapes[entry.stream, entry.schema]
         shape, _ = shapes.find(entry.message)
         try:
             if shape is None:
@@ -96,8 +97,14 @@ class _Reader:
     def _read(self, entry: Entry, shapes: Shapes) -> None:
         message = opened(entry)
         self._parts.append(readings_of(message, entry, self._lookup))
-        self._open.clear()  # it may hold series of any device, and what follows comes after it
-        shapes.learn(entry.message, message)
+        if entry.schema:  # what follows comes after it
+            self._open.pop(self._lookup.device(entry.stream), None)
+        else:  # a pack may hold series of any device
+            self._open.clear()
+        place = entry.stream, entry.schema
+        self._apart[place] = count = self._apart[place] + 1
+        if count & (count - 1) == 0:  # ever less often where it does not help
+            shapes.learn(entry.message, message)
 
     def _gather(self, entry: Entry, shape: Shape) -> None:
         device = self._lookup.device(entry.stream)
