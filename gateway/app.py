@@ -62,6 +62,7 @@ async def run(
         async with asyncio.TaskGroup() as tasks:
             lives = _lives(parts, notifier)
             running = [tasks.create_task(life, name=name) for name, life in lives.items()]
+            tasks.create_task(parts.pipeline.run(), name="pipeline")
             bridge = parts.forwarding.bridge
             bridging = None if bridge is None else tasks.create_task(bridge.run(), name="bridge")
             _spare_the_collector()
@@ -74,6 +75,7 @@ async def run(
             if bridging is not None:
                 await bridging
             parts.forwarding.acks.hurry = True
+            parts.pipeline.stop()
             for task in running:
                 task.cancel()
         await parts.pipeline.finish()
@@ -157,7 +159,6 @@ def _remark(config: Config) -> None:
 def _lives(parts: Parts, notifier: Notifier) -> dict[str, Coroutine[Any, Any, None]]:
     """What runs until the end, by name."""
     return {
-        "pipeline": parts.pipeline.run(),
         "aftercare": parts.aftercare.run(unclean=not parts.opened.clean),
         "damage": until_damaged(parts.store.damaged),
         "upkeep": parts.upkeep.run(),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
+from time import monotonic
 from typing import Protocol, TypeVar
 
 from gateway.core import facts as f
@@ -103,6 +104,7 @@ class Pipeline:
         self._posted: list[f.Fact] = []
         self._waiting = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._since = monotonic()
         self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
         self._ticks: Sequence[Callable[[Group], object]] = ()
         self._outgoing: Callable[[], None] = lambda: None
@@ -114,8 +116,7 @@ class Pipeline:
         self._fresh: list[Device] = []
         self.trouble: str | None = None
         self.turns = 0
-        self._turn: asyncio.Future[None] | None = None
-        self._finishing = False
+        self._stopping = False
 
     def attach(
         self,
@@ -150,7 +151,7 @@ class Pipeline:
     def came(self, size: int, *, hurry: bool) -> None:
         """A message of `size` bytes waits (the send limit bounds them); `hurry`: not for long."""
         self._bytes += size
-        self._waiting.set()
+        self._wait()
         if hurry or self._bytes >= ENOUGH_BYTES:
             self._urgent.set()
 
@@ -172,13 +173,19 @@ class Pipeline:
     def change(self, change: Callable[[Group], object]) -> None:
         """Let `change` add to the next group, at once and without waiting for it."""
         self._intake.append(change)
-        self._waiting.set()
+        self._wait()
         self._urgent.set()
 
     def post(self, *facts: f.Fact) -> None:
         """Facts that may ride with the next commit, whenever it is."""
         self._posted.extend(facts)
-        self._waiting.set()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Something waits from now on."""
+        if not self._waiting.is_set():
+            self._waiting.set()
+            self._since = monotonic()
 
     @property
     def busy(self) -> bool:
@@ -188,21 +195,23 @@ class Pipeline:
     # -- the turn ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Turn until cancelled."""
-        while True:
+        """Turn until `stop`."""
+        while not self._stopping:
             await self._gather()
             self.turns += 1
-            self._turn = asyncio.ensure_future(self.turn())
-            await asyncio.shield(self._turn)
+            await self.turn()
+
+    def stop(self) -> None:
+        """Let `run` end with the turn that it is in."""
+        self._stopping = True
+        self._waiting.set()
+        self._urgent.set()
 
     async def finish(self) -> None:
-        """After `run` was cancelled: bring what was taken to its end.
+        """After the end of `run`: bring what was taken to its end.
 
         Raises StoreError if it cannot be stored; it was not acknowledged then.
         """
-        self._finishing = True
-        if self._turn is not None:
-            await self._turn
         while self._intake:
             await self.turn()
         self.post(*self._settling.positions(self.registry, self._clock()))
@@ -212,6 +221,7 @@ class Pipeline:
         """One way for all data: commit, acknowledge, fold, publish."""
         group = self._build()
         if not group:
+            await asyncio.sleep(0)
             return
         await self._commit(group)
         self._acknowledge(group)
@@ -223,13 +233,15 @@ class Pipeline:
         reached("commit.published")
 
     async def _gather(self) -> None:
-        """Wait for something to do, then for company: at most the commit interval."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TICK_S):
-                await self._waiting.wait()
-        if self._waiting.is_set() and not self._urgent.is_set():
+        """Wait for something to do, then for company: at most the commit interval in all."""
+        if not self._waiting.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
+                async with asyncio.timeout(TICK_S):
+                    await self._waiting.wait()
+        wait = self._since + self._interval - monotonic()
+        if self._waiting.is_set() and not self._urgent.is_set() and wait > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
                     await self._urgent.wait()
 
     def _build(self) -> Group:
@@ -310,7 +322,7 @@ class Pipeline:
                 self._committed(error)
                 self._measures.commit_failures.inc()
                 self.turns += 1
-                if self._finishing:
+                if self._stopping:
                     raise
                 await asyncio.sleep(RETRY_S)
             else:

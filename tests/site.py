@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway import app
 from gateway.config import load
 from gateway.core.cbor import encode
@@ -96,10 +98,12 @@ class Site:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+        turning, revising = self._tasks
+        self.parts.pipeline.stop()
+        await turning
+        revising.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await revising
         await self.parts.pipeline.finish()
         await self.store.close()
 

@@ -62,6 +62,11 @@ class Shapes:
         self._by_size: dict[int, Shape] = {}
         self._plain = 0
 
+    def of(self, raw: bytes) -> Shape | None:
+        """The shape that a message fits."""
+        shape = self._by_size.get(len(raw))
+        return shape if shape is not None and shape.number(raw) else None
+
     def find(self, data: bytes, at: int) -> Found | None:
         """The messages in the frames that begin at `at`, as far as they fit one shape and are
         numbered one by one.

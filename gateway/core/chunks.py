@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.core.between import Between, Part, end_of
 from gateway.core.floats import encode_floats, read_floats
 from gateway.core.integers import encode_integers, read_integers
 from gateway.core.octets import Source, deflated, varint
@@ -42,8 +43,12 @@ def encode(runs: Sequence[Run]) -> bytes:
     return bytes([VERSION]) + varint(len(runs)) + b"".join(map(_encode_run, runs))
 
 
-def decode(body: bytes) -> list[Run]:
-    """The runs of a chunk. Raises ValueError if it is damaged or of an unknown version."""
+def decode(body: bytes, between: Between | None = None) -> list[Run]:
+    """The runs of a chunk, or of each what lies between two times.
+
+    Raises ValueError if it is damaged or of an unknown version; the values after those times are
+    not looked at.
+    """
     source = Source(body)
     version = source.byte()
     if version != VERSION:
@@ -51,8 +56,8 @@ def decode(body: bytes) -> list[Run]:
     left = MAX_READINGS
     runs = []
     for _ in range(source.varint()):
-        run = _read_run(source, most=left)
-        left -= len(run.t)
+        run, n = _read_run(source, between, most=left)
+        left -= n
         runs.append(run)
     if source.left:
         raise ValueError(f"{source.left} bytes follow the chunk")
@@ -75,7 +80,8 @@ def _encode_run(run: Run) -> bytes:
     return b"".join(parts)
 
 
-def _read_run(source: Source, *, most: int) -> Run:
+def _read_run(source: Source, between: Between | None, *, most: int) -> tuple[Run, int]:
+    """What lies between two times of the next run, and how many readings that has."""
     head = source.byte()
     kind, number = head & 7, head >> 3 & 3
     if kind >= len(_DTYPES) or number >= len(_CLOCKS) or head >> 6:
@@ -86,9 +92,10 @@ def _read_run(source: Source, *, most: int) -> Run:
     if n > most:
         raise ValueError(f"{n} readings, at most {most}")
     if not n:
-        return Run(unit, clock, boot, np.empty(0, np.int64), np.empty(0, _DTYPES[kind]))
+        return Run(unit, clock, boot, np.empty(0, np.int64), np.empty(0, _DTYPES[kind])), 0
     t = read_integers(source, n).view(np.int64)
-    return Run(unit, clock, boot, t, _read_values(source, n, kind=kind))
+    part = slice(0, n) if between is None else between.part(t)
+    return Run(unit, clock, boot, t[part], _read_values(source, n, part, kind=kind)), n
 
 
 def _encode_values(v: NDArray[Any], kind: int) -> bytes:
@@ -101,14 +108,15 @@ def _encode_values(v: NDArray[Any], kind: int) -> bytes:
     return encode_integers(v, orders=(0, 1))
 
 
-def _read_values(source: Source, n: int, *, kind: int) -> NDArray[Any]:
+def _read_values(source: Source, n: int, part: Part, *, kind: int) -> NDArray[Any]:
+    """Some of n values."""
     if kind == _FLOAT:
-        return read_floats(source, n)
+        return read_floats(source, n, part)
     if kind == _TEXT:
-        return _read_texts(source, n)
-    words = read_integers(source, n)
+        return _read_texts(source, n, part)
+    words = read_integers(source, n, end_of(part, n))[part]
     if kind == _BOOL:
-        if int(words.max()) > 1:
+        if (words > 1).any():
             raise ValueError("a boolean that is neither 0 nor 1")
         return words.astype(np.bool_)
     return words.view(_DTYPES[kind])
@@ -133,7 +141,7 @@ def _encode_texts(texts: list[Any]) -> bytes:
     )
 
 
-def _read_texts(source: Source, n: int) -> NDArray[Any]:
+def _read_texts(source: Source, n: int, part: Part) -> NDArray[Any]:
     count = source.varint()
     if not 0 < count <= n:
         raise ValueError(f"{count} distinct texts in {n} readings")
@@ -144,7 +152,7 @@ def _read_texts(source: Source, n: int) -> NDArray[Any]:
     for i, size in enumerate(sizes):
         texts[i] = joined[at : at + size].decode()
         at += size
-    codes = read_integers(source, n)
-    if int(codes.max()) >= count:
+    codes = read_integers(source, n, end_of(part, n))[part]
+    if (codes >= count).any():
         raise ValueError("a text that is not among the distinct ones")
     return texts[codes]

@@ -6,6 +6,7 @@ Floats are integers over a power of ten where that gives back the same bits.
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.core.between import Part, end_of
 from gateway.core.integers import Signed, Words, encode_integers, read_integers
 from gateway.core.octets import Source, varint
 
@@ -74,22 +75,23 @@ def _bits_off(v: Floats, guess: Floats, *, single: bool) -> Words:
     return v.view(np.uint64) - guess.view(np.uint64)
 
 
-def read_floats(source: Source, n: int) -> Floats:
-    """n floats, n > 0. Raises ValueError if they are damaged."""
+def read_floats(source: Source, n: int, part: Part) -> Floats:
+    """Some of n floats, n > 0. Raises ValueError if they are damaged."""
+    end = end_of(part, n)
     flags = source.byte()
     if not flags:
-        return read_integers(source, n).view(np.float64)
+        return read_integers(source, n, end)[part].view(np.float64)
     digits = source.byte()
     if not flags & _SCALED or flags >> 4 or digits > _MAX_DIGITS:
         raise ValueError(f"floats that begin with {flags}, {digits}")
     step = source.varint() if flags & _PRODUCT else 0
     if step >= _EXACT:
         raise ValueError(f"a step of {step}")
-    k = read_integers(source, n).view(np.int64)
+    k = read_integers(source, n, end)[part].view(np.int64)
     v = k * (step / 10**digits) if flags & _PRODUCT else k / 10.0**digits
     if flags & _SINGLE:
         with np.errstate(over="ignore"):
             v = v.astype(np.float32).astype(np.float64)
     if flags & _CORRECTED:
-        v = (v.view(np.uint64) + read_integers(source, n)).view(np.float64)
+        v = (v.view(np.uint64) + read_integers(source, n, end)[part]).view(np.float64)
     return v

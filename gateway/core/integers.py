@@ -4,6 +4,7 @@ All arithmetic wraps around, so that any value is safe.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,35 +47,41 @@ def _differences(words: Words, order: int) -> bytes:
     return bytes([order | width << 2]) + head + varint(divisor) + body
 
 
-def read_integers(source: Source, n: int) -> Words:
-    """n 64-bit integers, n > 0. Raises ValueError if they are damaged."""
+def read_integers(source: Source, n: int, end: int | None = None) -> Words:
+    """The first `end` of n 64-bit integers, n > 0. Raises ValueError if they are damaged."""
     head = source.byte()
     order, width = head & 3, head >> 2
     if order > 2 or order >= n or width > 8:
         raise ValueError(f"integers that begin with {head}")
     starts = [_unzigzag(source.varint()) for _ in range(order)]
-    centre = np.uint64(_unzigzag(source.varint()))
-    words = np.empty(n, np.uint64)
-    words[:order] = starts
-    words[order:] = _read_rest(source, n - order, width, centre) if width else centre
+    centre = _unzigzag(source.varint())
+    words = np.empty(n if end is None else max(end, order), np.uint64)
+    for place, start in enumerate(starts):
+        words[place] = start
+    if width:
+        _read_rest(source, n - order, width=width, centre=centre, into=words[order:])
+    else:
+        words[order:] = centre
     for first in reversed(range(order)):
         np.add.accumulate(words[first:], out=words[first:])
-    return words
+    return words[:end]
 
 
-def _read_rest(source: Source, m: int, width: int, centre: np.uint64) -> Words:
-    divisor = np.uint64(source.varint())
-    if width == 1:
-        return (_UNFOLDED * divisor + centre).take(_read_plane(source, m))
-    planes = np.zeros((m, 8), np.uint8)
+def _read_rest(source: Source, m: int, *, width: int, centre: int, into: Words) -> None:
+    """Read the first of m words, as many as there is room for."""
+    divisor, few = source.varint(), len(into)
+    if width == 1:  # a byte is always in the table: without a look at each, take is quicker
+        _narrow(divisor, centre).take(_read_plane(source, m, few), out=into, mode="wrap")
+        return
+    planes = np.zeros((few, 8), np.uint8)
     for place in range(width):
-        planes[:, place] = _read_plane(source, m)
-    folded: Words = planes.view("<u8").reshape(m).astype(np.uint64)
-    return _unfolded(folded) * divisor + centre
+        planes[:, place] = _read_plane(source, m, few)
+    folded: Words = planes.view("<u8").reshape(few).astype(np.uint64)
+    into[:] = _unfolded(folded) * np.uint64(divisor) + np.uint64(centre)
 
 
-def _read_plane(source: Source, m: int) -> NDArray[np.uint8]:
-    return np.frombuffer(source.inflated(m), np.uint8)
+def _read_plane(source: Source, m: int, few: int) -> NDArray[np.uint8]:
+    return np.frombuffer(source.inflated(m, few), np.uint8)
 
 
 def _unfolded(folded: Words) -> Words:
@@ -84,6 +91,12 @@ def _unfolded(folded: Words) -> Words:
 
 
 _UNFOLDED = _unfolded(np.arange(256, dtype=np.uint64))
+
+
+@lru_cache(maxsize=64)
+def _narrow(divisor: int, centre: int) -> Words:
+    """What each byte of a single plane stands for; the chunks of a series have the same."""
+    return _UNFOLDED * np.uint64(divisor) + np.uint64(centre)
 
 
 def _zigzag(word: int) -> int:

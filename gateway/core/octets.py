@@ -4,6 +4,7 @@ import zlib
 from dataclasses import dataclass
 
 MASK = 2**64 - 1
+_VARINT_BYTES = 10
 _INFLATION = 1040
 """Deflate never makes more than 1032 bytes out of one."""
 
@@ -37,42 +38,50 @@ class Source:
         return len(self.data) - self.at
 
     def take(self, size: int) -> bytes:
-        if size > self.left:
+        begin, end = self.at, self.at + size
+        if end > len(self.data):
             raise ValueError(f"{size} bytes where {self.left} are left")
-        self.at += size
-        return self.data[self.at - size : self.at]
+        self.at = end
+        return self.data[begin:end]
 
     def byte(self) -> int:
-        if self.at >= len(self.data):
-            raise ValueError("a byte where none is left")
+        try:
+            number = self.data[self.at]
+        except IndexError:
+            raise ValueError("a byte where none is left") from None
         self.at += 1
-        return self.data[self.at - 1]
+        return number
 
     def varint(self) -> int:
-        number = self.byte()
-        if number < 128:
-            return number
-        number &= 127
-        for shift in range(7, 70, 7):
-            part = self.byte()
+        number = shift = 0
+        for part in self.data[self.at : self.at + _VARINT_BYTES]:
             number |= (part & 127) << shift
+            shift += 7
             if part < 128 and number <= MASK:
+                self.at += shift // 7
                 return number
-        raise ValueError("an integer beyond 64 bits")
+        raise ValueError("an integer that does not end, or not in 64 bits")
 
-    def inflated(self, size: int) -> bytes:
-        """`size` bytes, as `deflated` wrote them."""
+    def inflated(self, size: int, few: int | None = None) -> bytes:
+        """`size` bytes, as `deflated` wrote them, or the first few of them.
+
+        What follows those few is left alone, damaged or not.
+        """
         packed = self.varint()
         if not packed:
-            return self.take(size)
+            return self.take(size)[:few]
         source = self.take(packed)
         if size > packed * _INFLATION:
             raise ValueError(f"{size} bytes out of {packed}")
+        few = size if few is None else few
+        whole = few == size
+        if not (few or whole):
+            return b""
         unpacker = zlib.decompressobj(-15)
         try:
-            raw = unpacker.decompress(source, size + 1)
+            raw = unpacker.decompress(source, size + 1 if whole else few)
         except zlib.error as error:
             raise ValueError(f"a damaged chunk: {error}") from error
-        if len(raw) != size or not unpacker.eof or unpacker.unused_data:
-            raise ValueError(f"a damaged chunk: {len(raw)} of {size} bytes")
+        if len(raw) != few or (whole and (not unpacker.eof or unpacker.unused_data)):
+            raise ValueError(f"a damaged chunk: {len(raw)} of {few} bytes")
         return raw

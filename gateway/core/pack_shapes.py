@@ -25,7 +25,8 @@ from gateway.core.shapes import Burst, Decoded, Shape, Span, Table, items, pairs
 from gateway.errors import Rejected
 
 SEQ, PACK = 1, 2
-MOST_SECONDS = 2.0**33
+MOST_SECONDS = 2.0**32
+"""Two of these, and the time of receipt, are not too many nanoseconds for 64 bits."""
 INDEFINITE, INDEFINITE_MAP = 0x9F, 0xBF
 _LABELS = frozenset({BVER, BN, BT, BU, N, T, U, V})
 

@@ -12,8 +12,10 @@ from gateway.core.facts import RevisionDue
 from gateway.core.levels import Level
 from gateway.core.readings import INT64_MAX, NS_PER_MS, Kind
 
-ENOUGH = 32_768
-"""So many readings are folded at once; fewer when a window closes."""
+MOST = 32_768
+"""So many readings wait at most: they hold memory."""
+ENOUGH = 8_192
+"""From so many on folding them together is not much cheaper, and holds up what comes meanwhile."""
 
 
 class Shard:
@@ -56,6 +58,11 @@ class Shard:
         self._until = max(self._until, until)
         self._waiting.append(readings)
         self._count += readings.v.size
+        if self._count >= MOST:
+            self.fold_all()
+
+    def fold_enough(self) -> None:
+        """Fold what waits, if it is worth it."""
         if self._count >= ENOUGH:
             self.fold_all()
 

@@ -127,6 +127,8 @@ class Windows:
                 continue
             for number, places in _by_shard(readings.series).items():
                 self._shard(number).fold(readings.at(places), latest)
+        for shard in self._shards.values():
+            shard.fold_enough()
 
     def close(self, now: int, most: int | None = None) -> Closed:
         """Move the watermark to `now` - lateness (ns UTC), and tell of what is closed.

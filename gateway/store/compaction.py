@@ -20,8 +20,7 @@ from gateway.core.runs import DAY, by_time, portions
 from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.catalogue import Catalogue
-from gateway.store.journal import decode
-from gateway.store.reading import entries, open_chunk, rows_between, run_of
+from gateway.store.reading import open_chunk, rows_between, rows_read, run_of
 
 HOUR_MS = 3_600_000
 WORTH_WHILE = 20_000
@@ -79,17 +78,15 @@ def choose(conn: sqlite3.Connection, now_ms: int, *, urgent: bool = False) -> St
     return step if step.rows and (worth or urgent) else None
 
 
-def gather(conn: sqlite3.Connection, step: Step, into: Gathered) -> Iterator[int]:
-    """Put the readings of the step's rows `into` lists by series; yields after each row."""
+def gather(conn: sqlite3.Connection, step: Step, into: Gathered) -> Iterator[None]:
+    """Put the readings of the step's rows `into` lists by series; yields after every few."""
     catalogue = Catalogue(conn)
-    for row in rows_between(conn, 0, step.last):
-        for entry in entries(*row):
-            batch = decode(entry, catalogue)
-            boot = batch.boot if batch.clock is Clock.UNKNOWN else b""
-            for column in batch.columns:
-                place = catalogue.series(column.key), boot
-                into.setdefault(place, []).append(run_of(column, batch))
-        yield row[0]
+    for batch in rows_read(rows_between(conn, 0, step.last), catalogue):
+        boot = batch.boot if batch.clock is Clock.UNKNOWN else b""
+        for column in batch.columns:
+            place = catalogue.series(column.key), boot
+            into.setdefault(place, []).append(run_of(column, batch))
+        yield
 
 
 def filled(conn: sqlite3.Connection, step: Step, gathered: Gathered) -> Iterator[NewChunk]:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.core.between import Between
 from gateway.core.chunks import Run
 from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
 from gateway.core.runs import by_time, parted
@@ -71,6 +72,10 @@ class Choice(NamedTuple):
     def until(self) -> int:
         return INT64_MAX if self.until_ns is None else self.until_ns
 
+    @property
+    def between(self) -> Between:
+        return Between(self.since, self.until)
+
 
 def pieces(path: Path, choice: Choice = Choice()) -> Iterator[Piece]:  # noqa: B008 - immutable
     """The stored readings that match, each series by time; unknown times last. Raises StoreError.
@@ -109,7 +114,7 @@ def _loose(conn: sqlite3.Connection, some: Named, choice: Choice) -> dict[int, l
 def _kept(runs: Iterable[Run], choice: Choice) -> Iterator[Run]:
     for run in runs:
         if run.clock is not Clock.UNKNOWN:
-            yield from within(run, choice.since, choice.until)
+            yield from within(run, choice.between)
         elif not choice.bounded:
             yield run
 
@@ -122,7 +127,7 @@ def _series(
     for end, numbers in overlapping(conn, number, since=choice.since, until=choice.until):
         early, rest = parted(rest, end)
         held = [run for chunk in numbers for run in open_chunk(conn, chunk)]
-        inside = [some for run in held for some in within(run, choice.since, choice.until)]
+        inside = [some for run in held for some in within(run, choice.between)]
         yield from by_time([*inside, *early])
     yield from rest
     unknown = [run for run in loose if run.clock is Clock.UNKNOWN]

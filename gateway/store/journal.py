@@ -12,7 +12,7 @@ columns, and `body` is woven (`weave`). The CRC-32 covers header and body as the
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, Protocol
 
 import cbor2
@@ -24,7 +24,7 @@ from gateway.core.messages import BadBody, Data, Senml, parse
 from gateway.core.readings import Batch, Clock, Timebase
 from gateway.core.senml import read_senml
 from gateway.errors import Rejected, StoreCorrupt, WireError
-from gateway.store.weave import unwoven, woven
+from gateway.store.weave import picker, woven
 
 UNKNOWN_TIME = 1
 DEFLATED = 2
@@ -32,6 +32,9 @@ WOVEN = 4
 SMALL = 4096
 """Rows up to this size are deflated: several then share a page, and most commits write only one."""
 
+
+UNREADABLE = (WireError, Rejected, BadBody, KeyError)
+"""What `opened` and `readings_of` raise."""
 
 Wanted = Callable[[int, int], bool]
 """Whether messages of a stream and of a schema's row are worth unpacking."""
@@ -65,7 +68,7 @@ def pack(entries: Sequence[Entry]) -> tuple[bytes, bytes, int]:
         flags |= DEFLATED | WOVEN
         columns = list(zip(*rows, strict=True))
         header = _deflated(cbor2.dumps([[list(base) for base in bases], columns, lengths]))
-        body = _deflated(woven(body, _sizes(rows, lengths)))
+        body = _deflated(woven(body, _sizes(lengths, [row[6] for row in rows])))
     header = bytes([flags]) + header
     return header, body, checksum(header, body)
 
@@ -76,9 +79,13 @@ def _row(entry: Entry, base: int) -> tuple[int, ...]:
     return (*row, entry.alike)
 
 
-def _sizes(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[int]:
+def _sizes(lengths: Sequence[int], counts: Sequence[int]) -> Sequence[int]:
     """The size of each message."""
-    return [size // row[6] for row, size in zip(rows, lengths, strict=True) for _ in range(row[6])]
+    if max(counts, default=1) == 1:
+        return lengths
+    return [
+        size // count for size, count in zip(lengths, counts, strict=True) for _ in range(count)
+    ]
 
 
 def _deflated(raw: bytes) -> bytes:
@@ -109,18 +116,33 @@ def split(header: bytes, body: bytes, wanted: Wanted = anything) -> list[Entry]:
     """The entries of a row whose checksum was already compared."""
     deflated, is_woven = header[0] & DEFLATED, header[0] & WOVEN
     bases, rows, lengths = cbor2.loads(zlib.decompress(header[1:], -15) if deflated else header[1:])
-    rows = list(zip(*rows, strict=True)) if is_woven else rows
-    kept = [n for n, row in enumerate(rows) if wanted(row[0], row[4])]
+    columns = rows if is_woven else list(zip(*rows, strict=False))
+    if not columns:
+        return []
+    kept = list(compress(range(len(lengths)), map(wanted, columns[0], columns[4])))
     if not kept:
         return []
     body = zlib.decompress(body, -15) if deflated else body
-    body = unwoven(body, _sizes(rows, lengths)) if is_woven else body
-    ends = list(accumulate(lengths, initial=0))
+    if is_woven:
+        rows = [[column[n] for column in columns] for n in kept]
+        messages = _picked(body, lengths, columns[6], kept)
+    else:
+        ends = list(accumulate(lengths, initial=0))
+        rows, messages = [rows[n] for n in kept], [body[ends[n] : ends[n + 1]] for n in kept]
     return [
         entry
-        for n in kept
-        for entry in _entries(rows[n], bases[rows[n][5]], body[ends[n] : ends[n + 1]])
+        for row, message in zip(rows, messages, strict=True)
+        for entry in _entries(row, bases[row[5]], message)
     ]
+
+
+def _picked(
+    body: bytes, lengths: Sequence[int], counts: Sequence[int], kept: Sequence[int]
+) -> list[bytes]:
+    """What some entries hold of a woven body."""
+    pick = picker(body, _sizes(lengths, counts))
+    ends = list(accumulate(counts, initial=0))
+    return [b"".join(map(pick, range(ends[n], ends[n + 1]))) for n in kept]
 
 
 def _entries(row: Sequence[int], base: Sequence[Any], message: bytes) -> Iterable[Entry]:
@@ -138,22 +160,36 @@ def decode(entry: Entry, lookup: Lookup) -> Batch:
     if not entry.readings:
         return Batch((), Clock(entry.clock), entry.boot)
     try:
-        return _read(entry, lookup)
-    except (WireError, Rejected, BadBody, KeyError) as error:
-        where = f"message {entry.seq} of stream {entry.stream}"
-        raise StoreCorrupt(f"{where} was stored but cannot be read: {error}") from error
+        return readings_of(opened(entry), entry, lookup)
+    except UNREADABLE as error:
+        raise unreadable(entry, error) from error
 
 
-def _read(entry: Entry, lookup: Lookup) -> Batch:
+def unreadable(entry: Entry, error: Exception) -> StoreCorrupt:
+    """What to raise if a message cannot be read."""
+    where = f"message {entry.seq} of stream {entry.stream}"
+    return StoreCorrupt(f"{where} was stored but cannot be read: {error}")
+
+
+def opened(entry: Entry) -> Data | Senml:
+    """The message of an entry that holds readings. Raises WireError, BadBody."""
     content = decode_map(entry.message)
+    return parse(Data, content) if entry.schema else parse(Senml, content)
+
+
+def readings_of(message: Data | Senml, entry: Entry, lookup: Lookup) -> Batch:
+    """The readings of the message of an entry. Raises Rejected, KeyError."""
     device = lookup.device(entry.stream)
-    if not entry.schema:
-        pack = parse(Senml, content).pack
+    if isinstance(message, Senml):
         return read_senml(
-            pack, device=device, received=entry.offset, latest=None, speaks_for_others=True
+            message.pack,
+            device=device,
+            received=entry.offset,
+            latest=None,
+            speaks_for_others=True,
         )
     return read_data(
-        parse(Data, content),
+        message,
         lookup.layout(entry.schema),
         device=device,
         timebase=timebase(entry, lookup),

@@ -5,12 +5,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from gateway.store.connect import open_reader
+from gateway.store.threads import Threads
 
 T = TypeVar("T")
 
@@ -32,14 +32,14 @@ class Readers:
         self.open: list[sqlite3.Connection] = []
         self._path = path
         self._watched = watched
-        self._threads = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store-reader")
+        self._threads = Threads(READERS, "store-reader")
         self._own = threading.local()
         self._snapshots = asyncio.Semaphore(READERS)
         self._idle: list[sqlite3.Connection] = []
 
     async def close(self) -> None:
         """Let what runs come to its end."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._threads.end)
         for conn in self.open:
             conn.close()
 
@@ -49,7 +49,7 @@ class Readers:
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         with self._watched():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await self._threads.do(work)
 
     def _mine(self) -> sqlite3.Connection:
         """This thread's own connection."""

@@ -4,17 +4,17 @@ Every function is a generator over one snapshot of one connection, and holds lit
 one series, chunks come before the journal, and both in order of arrival.
 """
 
-import json
 import sqlite3
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
 from gateway.core import chunks
+from gateway.core.between import Between
 from gateway.core.chunks import Run
 from gateway.core.columns import Layout
 from gateway.core.entry import Entry
@@ -22,15 +22,21 @@ from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesK
 from gateway.core.runs import DAY
 from gateway.errors import StoreCorrupt
 from gateway.store.catalogue import Catalogue
-from gateway.store.journal import Wanted, anything, decode, timebase, unpack
+from gateway.store.journal import Wanted, anything, decode, unpack
 from gateway.store.rows import Found, Replayed
+from gateway.store.together import batches
 
 BLOCK_BITS = 8
 _ROWS = "SELECT id, header, body, crc FROM journal"
-_OVERLAPS = "((t_max_ns >= :since AND t_min_ns < :until) OR unknown_time)"
+_OVERLAPS = "((t_min_ns < :until AND t_max_ns >= :since) OR unknown_time)"
 
-_SPANS = """SELECT id, t_min_ns, t_max_ns FROM chunk WHERE series = ? AND t_min_ns >= ?
-    AND t_min_ns < ? AND t_max_ns >= ? ORDER BY t_min_ns, id"""
+_TIMED = "FROM chunk WHERE series = ? AND t_min_ns >= ? AND t_min_ns < ? AND t_max_ns >= ?"
+_SPANS = f"SELECT id, t_min_ns, t_max_ns {_TIMED} ORDER BY t_min_ns, id"
+_CHUNKS = "SELECT id, crc, body FROM chunk WHERE"
+# By way of a list of numbers, so that no sorter has to hold the bodies.
+_OVERLAPPING = f"{_CHUNKS} id IN (SELECT id {_TIMED}) ORDER BY id"
+_UNTIMED = "FROM chunk WHERE series = ? AND t_min_ns IS NULL"
+_TIMELESS = f"{_CHUNKS} id IN (SELECT id {_UNTIMED}) ORDER BY id"
 
 _ALL = "FROM series"
 _CHOSEN = "FROM json_each(:chosen) CROSS JOIN series ON series.id = json_each.value"
@@ -39,25 +45,40 @@ Row = tuple[int, bytes, bytes, int]
 
 
 class Query(NamedTuple):
-    """Readings with since <= t < until (ns). `series`: number by key, None for all."""
+    """Readings with since <= t < until (ns) of the series that all of the rest name."""
 
     since: int
     until: int
-    series: dict[SeriesKey, int] | None
+    device: str | None = None
+    metric: str | None = None
+    numbers: Collection[int] | None = None
+
+    @property
+    def between(self) -> Between:
+        return Between(self.since, self.until)
 
 
 def found(conn: sqlite3.Connection, query: Query) -> Iterator[Found]:
     """Readings of known time that match."""
-    catalogue = Catalogue(conn)
     for number in _numbers(conn, query):
         yield from in_chunks(conn, number, since=query.since, until=query.until)
-    yield from in_journal(conn, catalogue, query)
+    yield from in_journal(conn, query)
 
 
-def _numbers(conn: sqlite3.Connection, query: Query) -> list[int]:
-    if query.series is not None:
-        return list(query.series.values())
-    return [number for (number,) in conn.execute("SELECT id FROM series ORDER BY id")]
+def _numbers(conn: sqlite3.Connection, query: Query) -> Collection[int]:
+    if query.numbers is not None and query.device is None and query.metric is None:
+        return sorted(set(query.numbers))
+    return _choose(conn, query).values()
+
+
+def _named(conn: sqlite3.Connection, query: Query) -> dict[SeriesKey, int] | None:
+    """The series that a query names; None if it names none, and all match."""
+    every = query.device is None and query.metric is None and query.numbers is None
+    return None if every else _choose(conn, query)
+
+
+def _choose(conn: sqlite3.Connection, query: Query) -> dict[SeriesKey, int]:
+    return choose_series(conn, device=query.device, metric=query.metric, numbers=query.numbers)
 
 
 # -- chunks ---------------------------------------------------------------------------------
@@ -68,12 +89,14 @@ def in_chunks(conn: sqlite3.Connection, series: int, *, since: int, until: int) 
 
     A chunk lies within one day, so those that may match stand together in the index.
     """
-    for number, _, _ in sorted(conn.execute(_SPANS, _span(series, since, until))):
-        for run in open_chunk(conn, number):
-            yield from (Found(series, some) for some in within(run, since, until))
+    between = Between(since, until)
+    for chunk in conn.execute(_OVERLAPPING, _span(series, since, until)):
+        for run in _opened(chunk, between):
+            if len(run.t):
+                yield Found(series, run)
     for run in timeless(conn, series):
         if run.clock is not Clock.UNKNOWN:
-            yield from (Found(series, some) for some in within(run, since, until))
+            yield from (Found(series, some) for some in within(run, between))
 
 
 def _span(series: int, since: int, until: int) -> tuple[int, int, int, int]:
@@ -82,25 +105,31 @@ def _span(series: int, since: int, until: int) -> tuple[int, int, int, int]:
 
 def open_chunk(conn: sqlite3.Connection, number: int) -> list[Run]:
     """The runs of chunk `number`. Raises StoreCorrupt, which names the chunk."""
-    crc, body = conn.execute("SELECT crc, body FROM chunk WHERE id = ?", (number,)).fetchone()
+    return _opened(conn.execute(f"{_CHUNKS} id = ?", (number,)).fetchone())
+
+
+def _opened(chunk: tuple[int, int, bytes], between: Between | None = None) -> list[Run]:
+    number, crc, body = chunk
     try:
-        return checked(crc, body)
+        return checked(crc, body, between)
     except ValueError as error:
         raise StoreCorrupt(f"chunk {number} is damaged: {error}") from error
 
 
-def checked(crc: int, body: bytes) -> list[Run]:
-    """The runs of a chunk's body. Raises ValueError if it is damaged."""
+def checked(crc: int, body: bytes, between: Between | None = None) -> list[Run]:
+    """The runs of a chunk's body, or what lies between two times of each.
+
+    Raises ValueError if it is damaged.
+    """
     if zlib.crc32(body) != crc:
         raise ValueError("its checksum does not match")
-    return chunks.decode(body)
+    return chunks.decode(body, between)
 
 
 def timeless(conn: sqlite3.Connection, series: int) -> Iterator[Run]:
     """Runs that were compacted while their boot's clock was unknown; mapped if it is known now."""
-    sql = "SELECT id FROM chunk WHERE series = ? AND t_min_ns IS NULL ORDER BY id"
-    for (number,) in conn.execute(sql, (series,)).fetchall():
-        for run in open_chunk(conn, number):
+    for chunk in conn.execute(_TIMELESS, (series,)):
+        for run in _opened(chunk):
             yield placed(conn, series, run)
 
 
@@ -131,83 +160,87 @@ def overlapping(
         yield end, sorted(group)
 
 
-def within(run: Run, since: int, until: int) -> Iterator[Run]:
+def within(run: Run, between: Between) -> Iterator[Run]:
     """What lies between the two times, if anything does."""
-    keep = (run.t >= since) & (run.t < until)
-    count = int(np.count_nonzero(keep))
-    if count == len(keep):
-        yield run
-    elif count:
-        some = _spanned(keep, count)
-        yield run._replace(t=run.t[some], v=run.v[some])
-
-
-def _spanned(keep: NDArray[np.bool_], count: int) -> slice | NDArray[np.bool_]:
-    """What is kept as a slice, which copies nothing, if it stands together."""
-    first = int(keep.argmax())
-    together = bool(keep[first : first + count].all())
-    return slice(first, first + count) if together else keep
+    part = between.part(run.t)
+    t = run.t[part]
+    if len(t):
+        yield run._replace(t=t, v=run.v[part])
 
 
 # -- the journal ----------------------------------------------------------------------------
 
 
-def in_journal(conn: sqlite3.Connection, catalogue: Catalogue, query: Query) -> Iterator[Found]:
+def in_journal(conn: sqlite3.Connection, query: Query) -> Iterator[Found]:
     """Readings of known time in the journal that match, in order of arrival."""
-    wanted = _wanted(catalogue, query)
-    for row in _rows(conn, query.since, query.until):
-        for entry in entries(*row, wanted=wanted):
-            if entry.readings and timebase(entry, catalogue).clock is not Clock.UNKNOWN:
-                yield from _in_message(decode(entry, catalogue), catalogue, query)
+    rows = _rows(conn, query.since, query.until)
+    if (first := next(rows, None)) is None:
+        return
+    catalogue, named = Catalogue(conn), _named(conn, query)
+    wanted = _wanted(catalogue, named)
+    for batch in rows_read(chain([first], rows), catalogue, wanted=wanted):
+        if batch.clock is not Clock.UNKNOWN:
+            for column in batch.columns:
+                number = catalogue.series(column.key) if named is None else named.get(column.key)
+                if number is not None:
+                    for run in within(run_of(column, batch), query.between):
+                        yield Found(number, run)
 
 
-def _in_message(batch: Batch, catalogue: Catalogue, query: Query) -> Iterator[Found]:
-    for column in batch.columns:
-        number = _number(column.key, catalogue, query)
-        if number is not None:
-            for run in within(run_of(column, batch), query.since, query.until):
-                yield Found(number, run)
+def rows_read(
+    rows: Iterable[Row], catalogue: Catalogue, *, wanted: Wanted = anything
+) -> Iterator[Batch]:
+    """The readings of journal rows, in order of arrival."""
+    return batches((one for row in rows for one in entries(*row, wanted=wanted)), catalogue)
 
 
-def _wanted(catalogue: Catalogue, query: Query) -> Wanted:
+def _wanted(catalogue: Catalogue, named: dict[SeriesKey, int] | None) -> Wanted:
     """Which messages may hold a series that is asked for; SENML may hold any."""
+    if named is None:
+        return anything
+    devices = {key.device for key in named}
 
     @cache
     def wanted(stream: int, schema: int) -> bool:
-        if query.series is None or not schema:
+        if not schema:
             return True
-        device, layout = catalogue.device(stream), catalogue.layout(schema)
-        return any(key in query.series for key in _keys(device, layout))
+        device = catalogue.device(stream)
+        return device in devices and any(
+            key in named for key in _keys(device, catalogue.layout(schema))
+        )
 
     return wanted
 
 
 def _rows(conn: sqlite3.Connection, since: int, until: int) -> Iterator[Row]:
-    """Rows whose times overlap or are unknown: by blocks as far as those are summed up."""
+    """Rows whose times overlap or are unknown."""
+    return chain.from_iterable(_by_blocks(conn, since, until))
+
+
+def _by_blocks(conn: sqlite3.Connection, since: int, until: int) -> Iterator[Iterable[Row]]:
+    """The same, block by block as far as blocks are summed up."""
     values = {"since": since, "until": until}
     sql = f"SELECT block FROM span WHERE {_OVERLAPS} ORDER BY block"  # noqa: S608 - fixed text
     blocks = conn.execute(sql, values)
     for (block,) in blocks.fetchall():
         ends = {"first": block << BLOCK_BITS, "end": (block + 1) << BLOCK_BITS}
         sql = f"{_ROWS} WHERE id >= :first AND id < :end AND {_OVERLAPS} ORDER BY id"
-        yield from conn.execute(sql, values | ends)
+        yield conn.execute(sql, values | ends)
     (last,) = conn.execute("SELECT coalesce(max(block), -1) FROM span").fetchone()
     sql = f"{_ROWS} WHERE id >= :first AND {_OVERLAPS} ORDER BY id"
-    yield from conn.execute(sql, values | {"first": (last + 1) << BLOCK_BITS})
+    yield conn.execute(sql, values | {"first": (last + 1) << BLOCK_BITS})
 
 
 def journalled(conn: sqlite3.Connection, catalogue: Catalogue) -> Iterator[tuple[SeriesKey, Run]]:
     """Everything in the journal, in order of arrival, unknown times too."""
-    for row in rows_between(conn, 0, INT64_MAX):
-        for entry in entries(*row):
-            batch = decode(entry, catalogue)
-            for column in batch.columns:
-                yield column.key, run_of(column, batch)
+    for batch in rows_read(rows_between(conn, 0, INT64_MAX), catalogue):
+        for column in batch.columns:
+            yield column.key, run_of(column, batch)
 
 
 def rows_between(conn: sqlite3.Connection, first: int, last: int) -> Iterator[Row]:
     """Journal rows with first <= id <= last."""
-    yield from conn.execute(f"{_ROWS} WHERE id >= ? AND id <= ? ORDER BY id", (first, last))
+    return conn.execute(f"{_ROWS} WHERE id >= ? AND id <= ? ORDER BY id", (first, last))
 
 
 def entries(
@@ -236,10 +269,6 @@ def _keys(device: str, layout: Layout) -> Iterator[SeriesKey]:
     return (SeriesKey(device, field.metric, field.kind) for field in layout.fields)
 
 
-def _number(key: SeriesKey, catalogue: Catalogue, query: Query) -> int | None:
-    return catalogue.series(key) if query.series is None else query.series.get(key)
-
-
 # -- readings of unknown time ---------------------------------------------------------------
 
 
@@ -251,12 +280,13 @@ def unplaced(conn: sqlite3.Connection, device: int, boot: bytes) -> Iterator[Bat
             if run.boot == boot and run.clock is Clock.UNKNOWN:
                 yield Batch([Column(key, run.unit, run.t, run.v)], Clock.UNKNOWN, boot)
     numbers = {n for (n,) in conn.execute("SELECT id FROM stream WHERE device = ?", (device,))}
-    for row in _rows(conn, INT64_MAX, -INT64_MAX):
-        for entry in entries(*row):
-            if entry.readings and entry.boot == boot and entry.stream in numbers:
-                batch = decode(entry, catalogue)
-                if batch.clock is Clock.UNKNOWN:
-                    yield batch
+    some = (
+        entry
+        for row in _rows(conn, INT64_MAX, -INT64_MAX)
+        for entry in entries(*row)
+        if entry.boot == boot and entry.stream in numbers
+    )
+    yield from (batch for batch in batches(some, catalogue) if batch.clock is Clock.UNKNOWN)
 
 
 def _name(conn: sqlite3.Connection, device: int) -> str | None:
@@ -272,7 +302,7 @@ def choose_series(
     numbers: Collection[int] | None = None,
 ) -> dict[SeriesKey, int]:
     """The series that a filter names, in the order of their names."""
-    chosen = None if numbers is None else json.dumps(sorted(numbers))
+    chosen = None if numbers is None else msgspec.json.encode(sorted(numbers)).decode()
     sql = f"""SELECT name, metric, kind, series.id {_CHOSEN if chosen else _ALL}
         JOIN device ON device.id = series.device
         WHERE name = coalesce(:device, name) AND metric = coalesce(:metric, metric)
@@ -282,18 +312,3 @@ def choose_series(
         SeriesKey(name, metric, Kind(kind)): number
         for name, metric, kind, number in conn.execute(sql, values)
     }
-
-
-def query(
-    conn: sqlite3.Connection,
-    *,
-    since: int,
-    until: int,
-    device: str | None,
-    metric: str | None,
-    numbers: Sequence[int] | Collection[int] | None,
-) -> Query:
-    """A query over the series that a filter names; over all if it names none."""
-    if device is None and metric is None and numbers is None:
-        return Query(since, until, None)
-    return Query(since, until, choose_series(conn, device=device, metric=metric, numbers=numbers))

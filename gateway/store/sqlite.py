@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from gateway.store.prune import prune
 from gateway.store.readers import PAGE_S, Readers
 from gateway.store.rows import CommandRow, Found, Opened, OutboxStats, Replayed, SummaryPage
 from gateway.store.starting import suspect
+from gateway.store.threads import Threads
 from gateway.store.writer import Writer
 
 P = ParamSpec("P")
@@ -37,7 +37,7 @@ class SqliteStore:
 
     def __init__(self, path: Path | str, *, durability: Durability = "full") -> None:
         self.path = Path(path)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
+        self._thread = Threads(1, "store-writer")
         self._writer = Writer(self.path, durability)
         self._readers = Readers(self.path, self._watched)
         self._closed = False
@@ -70,9 +70,9 @@ class SqliteStore:
             self._closed = True
             await self._readers.close()
             try:
-                await self._on_thread(self._writer.close)
+                await self._thread.do(self._writer.close)
             finally:
-                await asyncio.to_thread(self._thread.shutdown)
+                await asyncio.to_thread(self._thread.end)
 
     async def commit(self, facts: Sequence[Fact]) -> None:
         await self._write(self._writer.store, facts)
@@ -120,10 +120,7 @@ class SqliteStore:
 
     async def _write(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._watched():
-            return await self._on_thread(partial(work, *args, **kwargs))
-
-    async def _on_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await self._thread.do(partial(work, *args, **kwargs))
 
     # -- the readers' threads ---------------------------------------------------------------
 
@@ -158,18 +155,8 @@ class SqliteStore:
         metric: str | None = None,
         series: Collection[int] | None = None,
     ) -> AsyncIterator[Found]:
-        def source(conn: sqlite3.Connection) -> Iterator[Found]:
-            query = reading.query(
-                conn,
-                since=since_ns,
-                until=until_ns,
-                device=device,
-                metric=metric,
-                numbers=series,
-            )
-            return reading.found(conn, query)
-
-        return self._readers.stream(source)
+        query = reading.Query(since_ns, until_ns, device, metric, series)
+        return self._readers.stream(lambda conn: reading.found(conn, query))
 
     def unplaced(self, device: int, boot: bytes) -> AsyncIterator[Batch]:
         return self._readers.stream(lambda conn: reading.unplaced(conn, device, boot))

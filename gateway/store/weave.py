@@ -4,8 +4,10 @@ What messages have in common then stands together, and deflates to half of what 
 follow one another in the order in which they first occur.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +19,18 @@ def woven(body: bytes, sizes: Sequence[int]) -> bytes:
     return b"".join(raw[places].T.tobytes() for places in _places(sizes))
 
 
-def unwoven(body: bytes, sizes: Sequence[int]) -> bytes:
-    """The body that was woven."""
-    raw, at = np.empty(len(body), np.uint8), 0
-    for places in _places(sizes):
-        part = np.frombuffer(body, np.uint8, places.size, at)
-        raw[places] = part.reshape(places.T.shape).T
-        at += places.size
-    return raw.tobytes()
+def picker(body: bytes, sizes: Sequence[int]) -> Callable[[int], bytes]:
+    """What gives the messages of a woven body by their numbers."""
+    apart = Counter(sizes)
+    ends = dict(zip(apart, accumulate(map(mul, apart, apart.values())), strict=True))
+
+    def pick(number: int) -> bytes:
+        size = sizes[number]
+        end, step = ends[size], apart[size]
+        first = end - size * step + sizes[:number].count(size)
+        return body[first:end:step]
+
+    return pick
 
 
 def _places(sizes: Sequence[int]) -> Iterator[NDArray[np.int64]]:

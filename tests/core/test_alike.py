@@ -396,6 +396,21 @@ def test_plain_packs_are_decoded_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(("base", "time"), [(8e9, 8e9), (-8e9, -8e9), (8e9, 1e9)])
+def test_times_that_are_too_far_together_are_read_one_by_one(base: float, time: float) -> None:
+    def record(base: float, time: float) -> bytes:
+        return cbor.encode({0: 17, 1: FIRST, 2: [{-3: base, 0: "a", 2: 1.5, 6: time}]})
+
+    raw = record(1.7e9, 1e9)
+    shape = shape_of(raw, pack(raw))
+    assert shape is not None
+    far = record(base, time)
+    assert shape.number(far) == FIRST
+    burst = Burst(shape, None, NOW, FIRST).add(far, 1)
+    decode([burst], latest=INT64_MAX)
+    assert burst.decoded is None
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.core import chunks
+from gateway.core.between import Between
 from gateway.core.chunks import MAX_READINGS, Run, decode, encode
 from gateway.core.octets import deflated, varint
 from gateway.core.readings import Clock
@@ -395,3 +396,38 @@ def test_a_text_of_few_states_takes_little():
 def test_one_reading_takes_40_bytes_at_most(value):
     v = np.array([value], object if isinstance(value, str) else None)
     assert bytes_a_reading(EVEN[:1] + 123_456_789, v) <= 40
+
+
+@examples(150)
+@given(RUNS, INT64, INT64)
+def test_what_lies_between_two_times_is_as_in_the_whole(runs, since, until):
+    body = encode(runs)
+    some = decode(body, Between(since, until))
+    assert len(some) == len(runs)
+    for run, found in zip(decode(body), some, strict=True):
+        keep = (run.t >= since) & (run.t < until)
+        assert shown([found]) == shown([run._replace(t=run.t[keep], v=run.v[keep])])
+
+
+@examples(60)
+@given(one_run(), st.data())
+def test_a_stretch_of_times_in_order_is_as_in_the_whole(run, data):
+    run = run._replace(t=np.sort(run.t))
+    bounds = st.sampled_from([*run.t.tolist(), -(2**63), 2**63 - 1])
+    since, until = data.draw(bounds), data.draw(bounds)
+    (found,) = decode(encode([run]), Between(since, until))
+    keep = (run.t >= since) & (run.t < until)
+    assert shown([found]) == shown([run._replace(t=run.t[keep], v=run.v[keep])])
+
+
+def test_a_stretch_of_a_body_cut_short_is_refused_or_right():
+    rng = np.random.default_rng(1)
+    t = START + np.arange(4096) * 10**9
+    run = Run("Cel", Clock.DEVICE, b"", t, np.cumsum(rng.integers(-3, 4, 4096)) * 0.01)
+    body, between = encode([run]), Between(int(t[10]), int(t[900]))
+    for size in range(0, len(body), 7):
+        try:
+            (found,) = decode(body[:size], between)
+        except ValueError:
+            continue
+        assert found.v.tolist() == run.v[10:900].tolist()

@@ -12,7 +12,7 @@ from gateway.core.messages import Data, parse
 from gateway.core.readings import Clock, Timebase
 from gateway.errors import StoreCorrupt
 from gateway.store.journal import UNKNOWN_TIME, decode, pack, unpack
-from gateway.store.weave import unwoven, woven
+from gateway.store.weave import picker, woven
 from tests.store.samples import BOOT, LAYOUT, NOW, entry, gap_entry, senml_entry
 
 SEQ = st.integers(1, 2**53 - 1)
@@ -48,16 +48,24 @@ def test_messages_alike_are_one_entry_and_come_back_one_by_one(
 
 
 @given(st.lists(st.binary(max_size=9), max_size=40))
-def test_what_is_woven_is_unwoven(messages: list[bytes]) -> None:
+def test_what_is_woven_is_picked_out(messages: list[bytes]) -> None:
     sizes = [len(message) for message in messages]
-    body = b"".join(messages)
-    assert unwoven(woven(body, sizes), sizes) == body
+    pick = picker(woven(b"".join(messages), sizes), sizes)
+    assert [pick(n) for n in range(len(sizes))] == messages
 
 
 def test_messages_of_one_size_stand_byte_by_byte_in_the_order_of_the_first() -> None:
     body, sizes = b"abcXYabZdefW", [3, 2, 1, 1, 1, 3, 1]
     assert woven(body, sizes) == b"adbecfXY" + b"abZW"
-    assert unwoven(b"adbecfXY" + b"abZW", sizes) == body
+    assert b"".join(map(picker(b"adbecfXY" + b"abZW", sizes), range(7))) == body
+
+
+@given(ENTRIES, st.data())
+def test_what_is_wanted_is_unpacked(entries: list[Entry], data: st.DataObject) -> None:
+    pairs = {(one.stream, one.schema) for one in entries}
+    chosen = {pair for pair in sorted(pairs) if data.draw(st.booleans())}
+    found = unpack(*pack(entries), lambda *pair: pair in chosen)
+    assert found == [one for one in entries if (one.stream, one.schema) in chosen]
 
 
 class Book:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.between import Between
 from gateway.core.chunks import Run
 from gateway.core.readings import NS_PER_MS, Clock
 from gateway.store import readers
@@ -23,7 +24,7 @@ def test_what_lies_between_two_times_in_whatever_order(
 ) -> None:
     run = Run("Cel", Clock.DEVICE, b"", np.array(times, np.int64), np.arange(len(times)))
     kept = [(t, n) for n, t in enumerate(times) if since <= t < until]
-    found = list(within(run, since, until))
+    found = list(within(run, Between(since, until)))
     assert [
         pair for some in found for pair in zip(some.t.tolist(), some.v.tolist(), strict=True)
     ] == kept

@@ -32,11 +32,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "gateway.db"
 
 
-def on_writer(store: SqliteStore, sql: str) -> list[tuple[object, ...]]:
-    """Run a statement on the writer's connection, in its thread."""
-    conn = store._writer.conn
-    assert conn is not None
-    return store._thread.submit(lambda: conn.execute(sql).fetchall()).result()
+async def on_writer(store: SqliteStore, sql: str) -> list[tuple[object, ...]]:
+    """What a statement finds on the writer's connection."""
+    return await store.on_writer(lambda conn: conn.execute(sql).fetchall())
 
 
 @pytest.mark.parametrize(("durability", "level"), [("full", 2), ("relaxed", 1)])
@@ -45,11 +43,11 @@ async def test_settings_take_effect(path: Path, durability: str, level: int) -> 
     await store.open()
     await store.commit([event(1)])
     assert await store.event_bounds() == (1, 1)
-    assert on_writer(store, "PRAGMA synchronous") == [(level,)]
-    assert on_writer(store, "PRAGMA auto_vacuum") == [(2,)]
-    assert on_writer(store, "PRAGMA journal_mode") == [("wal",)]
-    assert on_writer(store, "PRAGMA cache_size") == [(-CACHE_KIB,)]
-    assert on_writer(store, "PRAGMA cache_spill") == [(SPILL_PAGES,)]
+    assert await on_writer(store, "PRAGMA synchronous") == [(level,)]
+    assert await on_writer(store, "PRAGMA auto_vacuum") == [(2,)]
+    assert await on_writer(store, "PRAGMA journal_mode") == [("wal",)]
+    assert await on_writer(store, "PRAGMA cache_size") == [(-CACHE_KIB,)]
+    assert await on_writer(store, "PRAGMA cache_spill") == [(SPILL_PAGES,)]
     (reader,) = store._readers.open
     assert reader.execute("PRAGMA wal_autocheckpoint").fetchall() == [(0,)]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
@@ -81,14 +79,14 @@ async def test_a_full_disk_commits_nothing_and_recovers(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     await store.commit([event(1)])
-    ((pages,),) = on_writer(store, "PRAGMA page_count")
-    on_writer(store, f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = await on_writer(store, "PRAGMA page_count")
+    await on_writer(store, f"PRAGMA max_page_count = {pages}")
     facts = [*world(), event(2), put(1, payload=os.urandom(100_000))]
     for _ in range(3):
         with pytest.raises(StoreFull, match="free some space"):
             await store.commit(facts)
     assert await store.event_bounds() == (1, 1)
-    on_writer(store, "PRAGMA max_page_count = 1000000")
+    await on_writer(store, "PRAGMA max_page_count = 1000000")
     await store.commit(facts)
     assert await store.event_bounds() == (1, 2)
     await store.close()
@@ -98,20 +96,20 @@ async def test_an_error_in_commit_itself_can_be_tried_again(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     # A deferred constraint is checked by COMMIT, which then leaves the transaction open.
-    on_writer(store, "PRAGMA foreign_keys = ON")
-    on_writer(store, "CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    on_writer(
+    await on_writer(store, "PRAGMA foreign_keys = ON")
+    await on_writer(store, "CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    await on_writer(
         store,
         "CREATE TABLE child (p REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED)",
     )
-    on_writer(
+    await on_writer(
         store,
         "CREATE TRIGGER breaks AFTER INSERT ON event BEGIN INSERT INTO child VALUES (9); END",
     )
     facts = [*world(), event(1)]
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
         await store.commit(facts)
-    on_writer(store, "DROP TRIGGER breaks")
+    await on_writer(store, "DROP TRIGGER breaks")
     await store.commit(facts)
     assert await store.event_bounds() == (1, 1)
     await store.close()
@@ -122,7 +120,7 @@ async def test_a_damaged_block_is_found_out(path: Path, table: str) -> None:
     store = SqliteStore(path)
     await store.open()
     await store.commit([*world(), event(1), put(1)])
-    on_writer(store, f"UPDATE {table} SET body = CAST(substr(body, 2) || x'00' AS BLOB)")
+    await on_writer(store, f"UPDATE {table} SET body = CAST(substr(body, 2) || x'00' AS BLOB)")
     with pytest.raises(StoreCorrupt, match="checksum of a block"):
         await (store.events_after(0, 9) if table == "event" else store.outbox_after(0, 9))
     assert store.damaged.is_set()
@@ -136,7 +134,7 @@ async def test_a_damaged_row_is_found_out(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     await store.commit([*world(), row(1, entry(1, NOW, [1])), row(2, entry(2, NOW, [2]))])
-    on_writer(
+    await on_writer(
         store, "UPDATE journal SET body = CAST(substr(body, 2) || x'00' AS BLOB) WHERE id = 2"
     )
     with pytest.raises(StoreCorrupt, match="journal row 2"):
@@ -185,9 +183,9 @@ async def test_views_are_friendly(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     await store.commit([*world(), made(1, NOW), f.SeriesLatest(NOW * 10**6 + 7_000_000, 2.5, 1, 1)])
-    latest = on_writer(store, "SELECT device, metric, unit, t, value, clock FROM latest")
+    latest = await on_writer(store, "SELECT device, metric, unit, t, value, clock FROM latest")
     assert latest == [("shed-1", "temperature", "Cel", "2023-11-14T22:13:20.007Z", 2.5, "mapped")]
-    summaries = on_writer(store, "SELECT device, metric, begins, ends, n FROM summaries")
+    summaries = await on_writer(store, "SELECT device, metric, begins, ends, n FROM summaries")
     assert summaries == [
         ("shed-1", "temperature", "2023-11-14T22:13:20Z", "2023-11-14T22:13:30Z", 3)
     ]
