@@ -6,7 +6,10 @@ follow one another are decoded as one. Whatever needs a closer look is read by i
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gateway.core.alike import Shapes
 from gateway.core.alike import decode as decode_alike
@@ -133,10 +136,15 @@ class _Reader:
 
 
 def _batch(alike: _Alike, decoded: Decoded) -> Batch:
-    """Copies, so that who keeps a column does not keep what was decoded with it."""
+    """Copies, so that who keeps a column does not keep what was decoded with it; doubles, as when
+    they are read one by one."""
     columns = []
     for metrics, times, values in decoded.tables:
         t = times.copy()
         for (metric, kind, unit), v in zip(metrics, values, strict=True):
-            columns.append(Column(SeriesKey(alike.device, metric, kind), unit, t, v.copy()))
+            columns.append(Column(SeriesKey(alike.device, metric, kind), unit, t, _own(v)))
     return Batch(columns, alike.burst.base.clock, alike.burst.base.boot)
+
+
+def _own(v: NDArray[Any]) -> NDArray[Any]:
+    return v.astype(np.float64 if v.dtype == np.float32 else v.dtype)

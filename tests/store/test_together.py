@@ -21,8 +21,9 @@ from gateway.store.together import batches
 T0 = 1_790_000_000_000
 BOOT, OTHER = bytes(range(8)), bytes(8)
 FIELDS = Field("a", "Cel", 77, 0.01), Field("b", "", 86), Field("c", "", 0)
+SHORT = Field("a", "Cel", 85)
 LAYOUTS = {1: Layout(1, 3, FIELDS[:1], b"1"), 2: Layout(1, 3, FIELDS[:2], b"2"),
-           3: Layout(2, 6, FIELDS, b"3")}  # fmt: skip
+           3: Layout(2, 6, FIELDS, b"3"), 4: Layout(3, 3, (SHORT,), b"4")}  # fmt: skip
 
 
 class Book:
@@ -64,7 +65,9 @@ CLOCKS = st.sampled_from(
 @st.composite
 def one_entry(draw: st.DrawFn) -> Entry:
     stream, seq, more = draw(STREAM), draw(SEQ), draw(CLOCKS)
-    kind = draw(st.sampled_from(["a", "a", "ab", "arrays", "abc", "pack", "proxy", "none"]))
+    kind = draw(
+        st.sampled_from(["a", "a", "ab", "arrays", "short", "abc", "pack", "proxy", "none"])
+    )
     if kind == "a":
         return data(stream, seq, 1, [draw(INT16)], **more)
     if kind == "ab":
@@ -74,6 +77,10 @@ def one_entry(draw: st.DrawFn) -> Entry:
         b = np.array(draw(st.lists(st.floats(width=64, allow_infinity=False), min_size=3,
                                    max_size=3)), "<f8")  # fmt: skip
         return data(stream, seq, 2, [CBORTag(77, a.tobytes()), CBORTag(86, b.tobytes())], **more)
+    if kind == "short":
+        shorts = st.lists(st.floats(width=32, allow_infinity=False), min_size=3, max_size=3)
+        column = CBORTag(85, np.array(draw(shorts), "<f4").tobytes())
+        return data(stream, seq, 4, [column], **more)
     if kind == "abc":
         return data(stream, seq, 3, [draw(INT16), draw(NUMBER), draw(st.booleans())], **more)
     if kind == "none":
