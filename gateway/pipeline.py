@@ -2,20 +2,16 @@
 
     intake → one commit for everything that waits → ack → fold → publish
 
-Shells put arrivals and changes in; both wait in one bounded queue, in the order in which they
-came. Each turn takes all of it (of very much the oldest part), makes it durable as one
-transaction, and only then tells anyone.
-A crash between two steps loses nothing: at the next start the windows are folded again from disk.
+Shells put arrivals and changes in; both wait in one bounded queue (`waiting`), in the order in
+which they came. Each turn takes all of it (of very much the oldest part), makes it durable as one
+transaction, and only then tells anyone. A crash between two steps loses nothing: at the next
+start the windows are folded again from disk.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import accumulate
-from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from gateway.core import facts as f
 from gateway.core.clock import Now
@@ -24,21 +20,16 @@ from gateway.core.registry import Device, Registry, Series, Stream
 from gateway.core.settling import Settling
 from gateway.core.shapes import Burst
 from gateway.core.take import Taker, latest
-from gateway.core.uplink import Arrival
 from gateway.core.windows import Windows
 from gateway.crashpoints import reached
 from gateway.errors import StoreError, StoreFull, StoreUnavailable
 from gateway.measures import Measures
 from gateway.store.journal import pack
+from gateway.waiting import Sent, Waiting
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-ENOUGH_BYTES = 256 * 1024
-MOST_BYTES = 2 * 2**20
-"""Of messages in a group: memory grows with it, and a larger one is hardly cheaper."""
 RETRY_S = 1.0
-TICK_S = 0.25
 MOST_CLOSED = 500
 """Summaries of one turn: more would hold up acknowledgements."""
 CLOCK_MS = 600_000
@@ -59,24 +50,8 @@ class Audience(Protocol):
     def publish_readings(self, readings: Iterable[Series]) -> None: ...
 
 
-class Peer(Protocol):
-    """A connection, as far as the pipeline knows it."""
-
-    def acknowledge(self, rejects: list[list[int]]) -> None:
-        """Tell the device what is committed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """An arrival and the connection that it came on."""
-
-    peer: Peer
-    stream: Stream
-    arrival: Arrival | Burst
-
-
-class Pipeline:
-    """The one writer's only customer."""
+class Pipeline(Waiting):
+    """The one writer's only customer: takes in what shells put in, turn by turn."""
 
     def __init__(
         self,
@@ -90,21 +65,15 @@ class Pipeline:
         interval_s: float,
         measures: Measures,
     ) -> None:
+        super().__init__(interval_s)
         self.registry = registry
         self.windows = windows
         self._store = store
         self._audience = audience
         self._clock = clock
         self._rules = rules
-        self._interval = interval_s
         self._measures = measures
         self._settling = Settling()
-        self._intake: list[Sent | Callable[[Group], object]] = []
-        self._bytes = 0
-        self._posted: list[f.Fact] = []
-        self._waiting = asyncio.Event()
-        self._urgent = asyncio.Event()
-        self._since = monotonic()
         self._due: Callable[[Iterable[f.RevisionDue]], None] = lambda _: None
         self._ticks: Sequence[Callable[[Group], object]] = ()
         self._outgoing: Callable[[], None] = lambda: None
@@ -142,77 +111,31 @@ class Pipeline:
         """At the start: journal rows up to `row` were folded again."""
         self._settling.folded(row, self.registry.streams)
 
-    # -- what shells put in -----------------------------------------------------------------
-
-    def take(self, peer: Peer, stream: Stream, arrival: Arrival | Burst) -> None:
-        """Put a message in, or the beginning of a burst."""
-        self._intake.append(Sent(peer, stream, arrival))
-
-    def came(self, size: int, *, hurry: bool) -> None:
-        """A message of `size` bytes waits (the send limit bounds them); `hurry`: not for long."""
-        self._bytes += size
-        self._wait()
-        if hurry or self._bytes >= ENOUGH_BYTES:
-            self._urgent.set()
-
-    async def submit(self, change: Callable[[Group], T]) -> T:
-        """Let `change` add to the next group; return its result once the group is durable."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        def run(group: Group) -> None:
-            try:
-                result = change(group)
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever submitted
-                group.after.append(lambda error=error: _fail(done, error))  # type: ignore[misc]
-            else:
-                group.after.append(lambda: _finish(done, result))
-
-        self.change(run)
-        return await done
-
-    def change(self, change: Callable[[Group], object]) -> None:
-        """Let `change` add to the next group, at once and without waiting for it."""
-        self._intake.append(change)
-        self._wait()
-        self._urgent.set()
-
-    def post(self, *facts: f.Fact) -> None:
-        """Facts that may ride with the next commit, whenever it is."""
-        self._posted.extend(facts)
-        self._wait()
-
-    def _wait(self) -> None:
-        """Something waits from now on."""
-        if not self._waiting.is_set():
-            self._waiting.set()
-            self._since = monotonic()
-
     @property
     def busy(self) -> bool:
         """Whether so much waits that other work should."""
-        return self.trouble is not None or self._bytes >= ENOUGH_BYTES // 4
+        return self.trouble is not None or self.pressing
 
     # -- the turn ---------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Turn until `stop`."""
         while not self._stopping:
-            await self._gather()
+            await self.gather()
             self.turns += 1
             await self.turn()
 
     def stop(self) -> None:
         """Let `run` end with the turn that it is in."""
         self._stopping = True
-        self._waiting.set()
-        self._urgent.set()
+        self.hurry()
 
     async def finish(self) -> None:
         """After the end of `run`: bring what was taken to its end.
 
         Raises StoreError if it cannot be stored; it was not acknowledged then.
         """
-        while self._intake:
+        while self.more:
             await self.turn()
         self.post(*self._settling.positions(self.registry, self._clock()))
         await self.turn()
@@ -221,7 +144,6 @@ class Pipeline:
         """One way for all data: commit, acknowledge, fold, publish."""
         group = self._build()
         if not group:
-            await asyncio.sleep(0)
             return
         await self._commit(group)
         self._acknowledge(group)
@@ -232,35 +154,20 @@ class Pipeline:
         self._publish(group)
         reached("commit.published")
 
-    async def _gather(self) -> None:
-        """Wait for something to do, then for company: at most the commit interval in all."""
-        if not self._waiting.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._waiting.wait()
-        wait = self._since + self._interval - monotonic()
-        if self._waiting.is_set() and not self._urgent.is_set() and wait > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._urgent.wait()
-
     def _build(self) -> Group:
         """Close what was due when the oldest of what waits came, then take it in order.
 
         So no reading is late only because it had to wait for its commit.
         """
         group = Group(self.registry, self.windows, now=self._clock(), rules=self._rules)
-        came = next((item.arrival.at for item in self._intake if isinstance(item, Sent)), group.now)
+        came = self.oldest_at or group.now
         self._close_windows(group, min(came.unix, group.now.unix))
         for tick in self._ticks:
             tick(group)
-        group.add(*self._posted)
-        intake, self._posted = self._oldest(), []
-        self._waiting.clear()
-        self._urgent.clear()
-        if self._intake or self.windows.closing or self._fresh:  # the next turn is to come soon
-            self._waiting.set()
-            self._urgent.set()
+        intake, posted = self.taken()
+        group.add(*posted)
+        if self.windows.closing or self._fresh:  # the next turn is to come soon
+            self.hurry()
         self._sent = [item for item in intake if isinstance(item, Sent)]
         self._taker.prepare(group, list(_bursts(self._sent)))
         for item in intake:
@@ -270,16 +177,6 @@ class Pipeline:
                 item(group)
         self._due(group.due)
         return group
-
-    def _oldest(self) -> list[Sent | Callable[[Group], object]]:
-        """Take what waits out of the queue, in order, until it has `MOST_BYTES`."""
-        intake, self._intake = self._intake, []
-        if self._bytes > MOST_BYTES:
-            sizes = accumulate(map(_size, intake))
-            n = next((n for n, size in enumerate(sizes, 1) if size >= MOST_BYTES), len(intake))
-            intake, self._intake = intake[:n], intake[n:]
-        self._bytes = sum(map(_size, self._intake))
-        return intake
 
     def _close_windows(self, group: Group, now: int) -> None:
         goes_on = self.windows.closing
@@ -380,23 +277,9 @@ class Pipeline:
             self._outgoing()
 
 
-def _size(item: Sent | Callable[[Group], object]) -> int:
-    return item.arrival.size if isinstance(item, Sent) else 0
-
-
 def _bursts(sent: Iterable[Sent]) -> Iterator[tuple[Stream, Burst]]:
     """The bursts among what came; from now on they do not grow."""
     for item in sent:
         if isinstance(item.arrival, Burst):
             item.arrival.taken = True
             yield item.stream, item.arrival
-
-
-def _finish(done: "asyncio.Future[T]", result: T) -> None:
-    if not done.done():
-        done.set_result(result)
-
-
-def _fail(done: "asyncio.Future[T]", error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import pipeline
+from gateway import pipeline, waiting
 from gateway.core.closing import Closed
 from gateway.core.readings import NS_PER_S
 from gateway.core.windows import Windows
@@ -34,7 +34,7 @@ async def test_a_reading_is_not_late_because_it_waited_for_its_commit(tmp_path: 
 async def test_a_commit_takes_a_bounded_part_of_much_that_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MOST_BYTES", 100)
+    monkeypatch.setattr(waiting, "MOST_BYTES", 100)
     async with Site(tmp_path, Machine(MIDDLE)) as site:
         probes = [Probe(site, name, unix=True) for name in ("a", "b")]
         for probe in probes:
