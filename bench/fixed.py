@@ -22,6 +22,7 @@ from gateway.disk import Ballast
 from gateway.link import Link, Terms
 from gateway.parts import Parts
 from gateway.store.sqlite import SqliteStore
+from gateway.websocket import WebSocket
 
 START_NS = 1_790_000_000 * 10**9
 TURN_NS = 20 * 10**6
@@ -114,7 +115,7 @@ class Work:
         socket: Any = Socket()
         parts = self._parts
         link = Link(
-            socket,
+            WebSocket(socket, clock=parts.clock),
             intake=parts.reception,
             door=parts.reception,
             terms=Terms(bytes(16), 16_384, 250),
@@ -131,7 +132,7 @@ class Work:
         end = link.follow(b"".join(frames))
         ends = accumulate(map(len, frames))
         socket.frames.extend(Frame(raw) for raw, at in zip(raws, ends, strict=True) if at > end)
-        await link._read()
+        await link._socket.read(link._receive)
         await asyncio.sleep(0)
 
     async def _commit(self) -> None:

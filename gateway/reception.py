@@ -24,8 +24,9 @@ from gateway.errors import CloseCode, SessionError, WireError
 from gateway.guard import prepare
 from gateway.link import SUBPROTOCOL, Link, Terms
 from gateway.links import Links
-from gateway.pipeline import Pipeline
+from gateway.pipeline import Peer, Pipeline
 from gateway.placing import Placing
+from gateway.websocket import WebSocket
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Reception:
         except ConnectionError:  # the client went before it was answered
             return socket
         link = Link(
-            socket,
+            WebSocket(socket, clock=self._clock),
             intake=self,
             door=self,
             terms=self._terms,
@@ -140,7 +141,7 @@ class Reception:
         """Fence the device's older connection, let what it sent be committed, and settle."""
         older = self._links.current.get(hello.device)
         if older is not None and older is not link:
-            older.fenced = True
+            older.fence()
         self._links.current[hello.device] = link
         settle = partial(self._settle, link, hello, self._clock())
         try:
@@ -182,7 +183,7 @@ class Reception:
             )
         )
 
-    def take(self, peer: Link, stream: Stream, arrival: Arrival | Burst) -> None:
+    def take(self, peer: Peer, stream: Stream, arrival: Arrival | Burst) -> None:
         self._pipeline.take(peer, stream, arrival)
 
     def came(self, size: int, *, hurry: bool) -> None:

@@ -219,6 +219,9 @@ class Probe:
         self.seq = 0
         self.rejected: list[int] = []
 
+    def fence(self) -> None:
+        self.fenced = True
+
     def acknowledge(self, rejects: list[list[int]]) -> None:
         self.rejected += [seq for seq, _ in rejects]
 

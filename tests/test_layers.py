@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SHELLS = {
-    "link": {"link", "links", "reception", "guard"},
+    "link": {"link", "links", "reception", "guard", "websocket", "arrivals"},
     "hub": {"hub", "subscriber", "replay", "welcome", "outlet"},
     "web": {"web", "routes", "api", "access", "signin", "files"},
     "store": {"store"},

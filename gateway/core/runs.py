@@ -1,4 +1,4 @@
-"""Readings of one series put in order of time, and cut into portions for chunks."""
+"""Readings of one series: put in order of time, cut by time, and in portions for chunks."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.core.between import Between
 from gateway.core.chunks import Run
 from gateway.core.readings import NS_PER_S
 
@@ -71,6 +72,14 @@ def parted(runs: Sequence[Run], end: int) -> tuple[list[Run], list[Run]]:
         early.append(run._replace(t=run.t[:at], v=run.v[:at]))
         rest.append(run._replace(t=run.t[at:], v=run.v[at:]))
     return [run for run in early if len(run.t)], [run for run in rest if len(run.t)]
+
+
+def within(run: Run, between: Between) -> Iterator[Run]:
+    """What lies between the two times, if anything does."""
+    part = between.part(run.t)
+    t = run.t[part]
+    if len(t):
+        yield run._replace(t=t, v=run.v[part])
 
 
 def portions(runs: Sequence[Run]) -> Iterator[list[Run]]:

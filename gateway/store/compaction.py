@@ -20,7 +20,8 @@ from gateway.core.runs import DAY, by_time, portions
 from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.catalogue import Catalogue
-from gateway.store.reading import open_chunk, rows_between, rows_read, run_of
+from gateway.store.chunks import open_chunk
+from gateway.store.reading import rows_between, rows_read, run_of
 
 HOUR_MS = 3_600_000
 WORTH_WHILE = 20_000

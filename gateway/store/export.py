@@ -20,18 +20,12 @@ from numpy.typing import NDArray
 from gateway.core.between import Between
 from gateway.core.chunks import Run
 from gateway.core.readings import INT64_MAX, Clock, Kind, SeriesKey
-from gateway.core.runs import by_time, parted
+from gateway.core.runs import by_time, parted, within
 from gateway.errors import StoreError
 from gateway.store.catalogue import Catalogue
+from gateway.store.chunks import open_chunk, overlapping, timeless
 from gateway.store.connect import open_reader, translated
-from gateway.store.reading import (
-    choose_series,
-    journalled,
-    open_chunk,
-    overlapping,
-    timeless,
-    within,
-)
+from gateway.store.reading import choose_series, journalled
 
 ROW_GROUP = 50_000
 JOURNAL_AT_ONCE = 2_000_000

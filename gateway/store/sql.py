@@ -15,8 +15,9 @@ from gateway.core.chunks import Run
 from gateway.core.readings import Clock, SeriesKey
 from gateway.store.blocks import unpack as unpack_block
 from gateway.store.catalogue import Catalogue
+from gateway.store.chunks import checked, placed
 from gateway.store.journal import decode, unpack
-from gateway.store.reading import checked, placed, run_of
+from gateway.store.reading import run_of
 
 JOURNAL, CHUNK, ROWS = "gateway_readings", "gateway_chunk_readings", "gateway_rows"
 
