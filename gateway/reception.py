@@ -24,8 +24,9 @@ from gateway.errors import CloseCode, SessionError, WireError
 from gateway.guard import prepare
 from gateway.link import SUBPROTOCOL, Link, Terms
 from gateway.links import Links
-from gateway.pipeline import Peer, Pipeline
+from gateway.pipeline import Pipeline
 from gateway.placing import Placing
+from gateway.waiting import Peer
 from gateway.websocket import WebSocket
 
 log = logging.getLogger(__name__)

@@ -27,6 +27,10 @@ T = TypeVar("T")
 REST = 3
 """Of the time that compaction reads, it rests so many times as long."""
 
+PATIENCE_S = 0.002
+"""A commit that takes no longer is waited for in place: nothing that comes meanwhile could be
+stored sooner, and what the loop would do costs more when it is done in small pieces."""
+
 
 class SqliteStore:
     """`Store` in the file `path`; the writer's lock is `gateway.lock` beside it.
@@ -75,7 +79,8 @@ class SqliteStore:
                 await asyncio.to_thread(self._thread.end)
 
     async def commit(self, facts: Sequence[Fact]) -> None:
-        await self._write(self._writer.store, facts)
+        with self._watched():
+            await self._thread.do(partial(self._writer.store, facts), patience=PATIENCE_S)
         reached("commit.committed")
 
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:

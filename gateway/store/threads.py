@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -19,10 +19,12 @@ class Threads:
         self._threads = [Thread(target=self._work, name=name, daemon=True) for name in names]
         self._begun = False
 
-    def do(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+    def do(self, work: Callable[[], T], *, patience: float = 0.0) -> "asyncio.Future[T]":
         """What `work` returns or raises on one of the threads.
 
-        It is left undone if nobody waits for it any more by then.
+        It is left undone if nobody waits for it any more by then. patience: seconds for which the
+        loop itself stands still for the result; a short wait costs less than what the loop would
+        do meanwhile, and comes to its end at once.
         """
         if not self._begun:
             self._begun = True
@@ -30,14 +32,19 @@ class Threads:
                 thread.start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        told: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
         def job() -> None:
             if not future.cancelled():
-                settle = _settling(future, work)
+                tell = _telling(future, work)
+                told.put(tell)
                 with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(settle)
+                    loop.call_soon_threadsafe(tell)
 
         self._jobs.put(job)
+        if patience:
+            with suppress(Empty):
+                told.get(timeout=patience)()
         return future
 
     def end(self) -> None:
@@ -54,11 +61,11 @@ class Threads:
             del job  # what it holds must not wait for the next one
 
 
-def _settling(future: "asyncio.Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
-    """Do the work, and give what tells the future of it."""
+def _telling(future: "asyncio.Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
+    """Do the work, and give what tells the future of it, once."""
     try:
         result = work()
     except BaseException as error:  # noqa: BLE001 - whoever waits gets it
         failure = error
-        return lambda: None if future.cancelled() else future.set_exception(failure)
-    return lambda: None if future.cancelled() else future.set_result(result)
+        return lambda: None if future.done() else future.set_exception(failure)
+    return lambda: None if future.done() else future.set_result(result)

@@ -52,6 +52,23 @@ async def test_work_that_nobody_waits_for_is_left_undone(threads: Threads) -> No
     assert done == []
 
 
+async def test_what_takes_no_longer_than_the_patience_is_there_at_once(threads: Threads) -> None:
+    done = threads.do(lambda: 7, patience=60)
+    assert done.result() == 7
+    failed = threads.do(fail, patience=60)
+    assert isinstance(failed.exception(), LookupError)
+    await asyncio.sleep(0.01)  # being told a second time changes nothing
+    assert (await done, failed.done()) == (7, True)
+
+
+async def test_what_takes_longer_is_told_later(threads: Threads) -> None:
+    go = threading.Event()
+    late = threads.do(go.wait, patience=0.001)
+    assert not late.done()
+    go.set()
+    assert await late
+
+
 async def test_what_was_given_is_done_before_the_end() -> None:
     threads = Threads(2, "test")
     futures = [threads.do(lambda n=n: n) for n in range(50)]  # type: ignore[misc]
