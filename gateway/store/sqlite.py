@@ -80,8 +80,12 @@ class SqliteStore:
 
     async def commit(self, facts: Sequence[Fact]) -> None:
         with self._watched():
-            await self._thread.do(partial(self._writer.store, facts), patience=PATIENCE_S)
+            done = self._thread.do(partial(self._writer.store, facts), patience=PATIENCE_S)
+            quick = done.done()
+            await done
         reached("commit.committed")
+        if quick and self._writer.laden:  # a slow disk has no time for small checkpoints
+            self._thread.do(self._writer.checkpoint)
 
     async def prune(self, now_ms: int, *, replay_ms: int) -> int:
         deleted = await self.change(lambda conn: _prune(conn, now_ms, replay_ms))

@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.core.facts import Fact
+from gateway.core.facts import Fact, JournalRow
 from gateway.crashpoints import reached
 from gateway.errors import StoreUnavailable
 from gateway.store.connect import Durability, WriterLock, is_doubtful, reopen_writer, settle
@@ -17,6 +18,7 @@ from gateway.store.statements import write
 T = TypeVar("T")
 
 LOCK_NAME = "gateway.lock"
+LADEN_BYTES = 2**20
 
 
 class Writer:
@@ -32,6 +34,7 @@ class Writer:
         self._durability = durability
         self._doubtful = False
         self._failed: Attempt | None = None
+        self._laden = 0
 
     def open(self) -> Opened:
         self.lock.take()
@@ -57,6 +60,7 @@ class Writer:
         else:
             self.commit(lambda conn: _write(conn, attempt.rows))
         self._failed = None
+        self._laden += sum(len(fact.body) for fact in facts if isinstance(fact, JournalRow))
 
     def commit(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """One transaction. After an error, even one in COMMIT, it may be tried again."""
@@ -71,6 +75,21 @@ class Writer:
                 conn.execute("ROLLBACK")
             raise
         return result
+
+    @property
+    def laden(self) -> bool:
+        """Whether the WAL holds so many messages that a checkpoint is worth it."""
+        return self._laden >= LADEN_BYTES
+
+    def checkpoint(self) -> None:
+        """Bring the WAL into the file, so that SQLite need not do it in the midst of a commit.
+
+        As there, an error is left to the commits that follow.
+        """
+        self._laden = 0
+        if self.conn is not None:
+            with suppress(sqlite3.Error):
+                self.conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` outside of a transaction."""
