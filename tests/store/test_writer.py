@@ -23,6 +23,7 @@ def in_file(path: Path) -> int:
 def test_a_checkpoint_is_worth_it_once_the_wal_holds_much(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "gateway.db", "full")
     writer.open()
+    writer.checkpoint()
     for number in range(1, 5):
         assert not writer.laden
         writer.store([journal_row(number)])
