@@ -122,7 +122,7 @@ async def measure(folder: Path, total: int, series: int, newest: int) -> dict[st
     store = SqliteStore(folder / "gateway.db")
     await store.open()
     await store.commit(list(world(series)))
-    await asyncio.to_thread(lambda: store._thread.submit(fill, store, series, each).result())
+    await store.on_writer(lambda _: fill(store, series, each))
     await store.commit(list(fresh(series, each, newest)))
     rng = random.Random(1)
     places = [
