@@ -81,6 +81,11 @@ class Arrivals:
                 break
         return at
 
+    def follow_one(self, raw: bytes) -> bool:
+        """Take a message, if it is like one before it."""
+        found = self._shapes.one(raw)
+        return found is not None and self._follow(found) > 0
+
     def _follow(self, found: Found) -> int:
         """Take as many of the messages as may come now; how many they are."""
         if not self._uplink.idle:

@@ -174,6 +174,8 @@ class Link:
         if len(data) > self._terms.max_message:
             text = f"a message of {len(data)} bytes; at most {self._terms.max_message} are accepted"
             raise SessionError(CloseCode.TOO_BIG, text)
+        if self._arrivals is not None and self._arrivals.follow_one(data):
+            return None
         message = self._session.receive(data)
         match message:
             case None:

@@ -62,10 +62,11 @@ class Shapes:
         self._by_size: dict[int, Shape] = {}
         self._plain = 0
 
-    def of(self, raw: bytes) -> Shape | None:
-        """The shape that a message fits."""
+    def one(self, raw: bytes, step: int = 0) -> Found | None:
+        """A message that fits a shape."""
         shape = self._by_size.get(len(raw))
-        return shape if shape is not None and shape.number(raw) else None
+        number = 0 if shape is None else shape.number(raw)
+        return Found(shape, number, 1, raw, step) if shape is not None and number else None
 
     def find(self, data: bytes, at: int) -> Found | None:
         """The messages in the frames that begin at `at`, as far as they fit one shape and are
@@ -76,9 +77,7 @@ class Shapes:
         if row is None or shape is None:
             return None
         if row.most < TOGETHER:
-            raw = row.first(data)
-            number = shape.number(raw)
-            return Found(shape, number, 1, raw, row.step) if number else None
+            return self.one(row.first(data), row.step)
         block = row.open(data)
         numbers = shape.numbers(block)
         if not len(numbers):

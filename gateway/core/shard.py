@@ -15,7 +15,9 @@ from gateway.core.readings import INT64_MAX, NS_PER_MS, Kind
 MOST = 32_768
 """So many readings wait at most: they hold memory."""
 ENOUGH = 8_192
-"""From so many on folding them together is not much cheaper, and holds up what comes meanwhile."""
+EACH = 128
+"""From so many on, and so many for each open cell, folding them together is not much cheaper, and
+holds up what comes meanwhile."""
 
 
 class Shard:
@@ -63,7 +65,7 @@ class Shard:
 
     def fold_enough(self) -> None:
         """Fold what waits, if it is worth it."""
-        if self._count >= ENOUGH:
+        if self._count >= max(ENOUGH, EACH * len(self._levels[0])):
             self.fold_all()
 
     def fold_all(self) -> None:

@@ -88,12 +88,12 @@ class _Reader:
         self._messages += 1
         self._bytes += len(entry.message)
         shapes = self._shapes[entry.stream, entry.schema]
-        shape = shapes.of(entry.message)
+        found = shapes.one(entry.message)
         try:
-            if shape is None:
+            if found is None:
                 self._read(entry, shapes)
             else:
-                self._gather(entry, shape)
+                self._gather(entry, found.shape)
         except UNREADABLE as error:
             raise unreadable(entry, error) from error
 
