@@ -56,6 +56,8 @@ def registry(opened: Opened) -> Registry:
         known.add_stream(Stream(moved.id, device, epoch, moved.committed, moved.touched))
     for device in known.devices.values():
         device.stream = max(device.streams.values(), key=lambda s: s.touched, default=None)
+        if device.stream is not None:
+            device.last_seen = max(device.last_seen, device.stream.touched)
     _clocks(known, opened)
     _schemas(known, opened)
     for series in opened.series:

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import cbor2
 import numpy as np
@@ -343,3 +344,29 @@ def test_tokens_are_demanded(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     assert asyncio.run(codes()) == [4501, 4501, 1, 1]
     gateway.stop()
+
+
+async def test_when_a_device_was_seen_last_survives_a_kill(tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path)
+    gateway.start()
+
+    def seen() -> int:
+        found: int = gateway.get("/api/devices/seen")["last_seen"]
+        return found
+
+    async with WireClient(gateway.link, "seen") as device:
+        await device.hello(new_epoch())
+        await device.schema()
+        greeted, seq = seen(), 0
+        while seen() <= greeted:
+            seq += 1
+            await device.send(data(seq, 1.0, x7=0))
+            await device.acked(seq)
+        last = seen()
+        gateway.kill()
+    gateway.start()
+    assert seen() == last
+    assert gateway.stop() == 0
+    command = [sys.executable, "-m", "gateway", "device", "list", "--json"]
+    done = subprocess.run([*command, "--config", gateway.config], capture_output=True, check=True)
+    assert json.loads(done.stdout)["last_seen"] == last

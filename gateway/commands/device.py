@@ -131,15 +131,20 @@ def list_(config: Path | None, *, as_json: bool) -> None:
 
 
 def known_devices(config: Config) -> list[dict[str, Any]]:
-    """Every device with its state and rights, by name; times in Unix ms, 0 for never."""
+    """Every device with its state and rights, by name; times in Unix ms, 0 for never.
+
+    While the gateway runs `last_seen` may be half a minute old: so seldom are positions stored.
+    """
     path = existing_database(config)
     with as_owner(config.gateway.data_dir), translated(path):
         conn = open_reader(path)
         try:
             conn.row_factory = sqlite3.Row
             rows = conn.execute(
-                """SELECT name AS id, state, since, last_seen, token_hash IS NOT NULL AS token,
-                disabled, removed, created FROM device ORDER BY name"""
+                """SELECT name AS id, state, since, max(last_seen, coalesce(
+                (SELECT max(touched) FROM stream WHERE device = device.id), 0)) AS last_seen,
+                token_hash IS NOT NULL AS token, disabled, removed, created
+                FROM device ORDER BY name"""
             ).fetchall()
         finally:
             conn.close()

@@ -77,17 +77,22 @@ def load(conn: sqlite3.Connection) -> Opened:
     )
 
 
-def _positions(conn: sqlite3.Connection, settled: int) -> dict[int, int]:
-    """How far the journal rows after row `settled` bring each stream."""
-    found: dict[int, int] = {}
+def _positions(conn: sqlite3.Connection, settled: int) -> dict[int, tuple[int, int]]:
+    """How far the journal rows after row `settled` bring each stream, and when (Unix ms)."""
+    received = dict(conn.execute("SELECT id, received FROM journal WHERE id > ?", (settled,)))
+    found: dict[int, tuple[int, int]] = {}
     for row in rows_between(conn, settled + 1, INT64_MAX):
         for entry in entries(*row):
-            found[entry.stream] = max(entry.last, found.get(entry.stream, 0))
+            last, _ = found.get(entry.stream, (0, 0))
+            found[entry.stream] = max(entry.last, last), received[row[0]]
     return found
 
 
-def _moved(opened: StreamOpened, journalled: dict[int, int]) -> StreamOpened:
-    return opened._replace(committed=max(opened.committed, journalled.get(opened.id, 0)))
+def _moved(opened: StreamOpened, journalled: dict[int, tuple[int, int]]) -> StreamOpened:
+    committed, touched = journalled.get(opened.id, (0, 0))
+    return opened._replace(
+        committed=max(opened.committed, committed), touched=max(opened.touched, touched)
+    )
 
 
 def _device(row: DeviceRow) -> DeviceRow:
