@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway import waiting
 from gateway.core.alike import Found, Shapes
 from gateway.core.clock import Now
 from gateway.core.data_shapes import DataShape
@@ -22,12 +23,10 @@ MOMENT_NS = 1_000_000
 HOLD_S = 10.5
 
 
-class Peer(Protocol):
+class Peer(waiting.Peer, Protocol):
     """The connection."""
 
     def send(self, message: Message) -> None: ...
-
-    def acknowledge(self, rejects: list[list[int]]) -> None: ...
 
 
 class Intake(Protocol):
