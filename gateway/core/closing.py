@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gateway.core.cells import NumberCells
 from gateway.core.cutting import Key
 from gateway.core.facts import RevisionDue, SummaryMade
-from gateway.core.readings import NS_PER_MS
+from gateway.core.readings import NS_PER_MS, distinct
 from gateway.core.sequences import SequenceCell
 
 Told = Mapping[tuple[str, int], SummaryMade]
@@ -137,7 +137,7 @@ class Closing:
 def _told(parts: Sequence[Part], order: NDArray[np.int64]) -> list[SummaryMade | RevisionDue]:
     """The summaries of these cells (part, place), in this order."""
     found: dict[int, SummaryMade | RevisionDue] = {}
-    for number in np.unique(order[0]).tolist():
+    for number in distinct(order[0]):
         where = np.flatnonzero(order[0] == number)
         found.update(zip(where.tolist(), parts[number].summaries(order[1, where]), strict=True))
     return [found[at] for at in range(len(found))]

@@ -80,3 +80,8 @@ class Batch:
         if not filled:
             return None
         return int(min(t.min() for t in filled)), int(max(t.max() for t in filled))
+
+
+def distinct(numbers: NDArray[np.signedinteger]) -> list[int]:
+    """Each once, in order. (The first `np.unique` imports numpy.ma: the gateway stood still.)"""
+    return sorted(set(numbers.tolist()))

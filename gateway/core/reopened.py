@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core.facts import RevisionDue
-from gateway.core.readings import NS_PER_MS
+from gateway.core.readings import NS_PER_MS, distinct
 from gateway.core.windows import Window
 
 
@@ -20,5 +20,5 @@ def reopened(
     return [
         RevisionDue(window.name, place * window.length // NS_PER_MS, series)
         for window in lengths
-        for place in np.unique(t[t >= window.start(watermark)] // window.length).tolist()
+        for place in distinct(t[t >= window.start(watermark)] // window.length)
     ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gateway.core.between import Between
 from gateway.core.chunks import Run
-from gateway.core.readings import NS_PER_S
+from gateway.core.readings import NS_PER_S, distinct
 
 DAY = 86_400 * NS_PER_S
 MOST = 4096
@@ -57,7 +57,7 @@ def _picked(runs: Sequence[Run], source: NDArray[np.intp], place: NDArray[np.int
     first = runs[int(source[0])]
     t = np.empty(len(source), np.int64)
     v = np.empty(len(source), first.v.dtype)
-    for number in np.unique(source).tolist():
+    for number in distinct(source):
         here = source == number
         t[here] = runs[number].t[place[here]]
         v[here] = runs[number].v[place[here]]

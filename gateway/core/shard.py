@@ -10,7 +10,7 @@ from gateway.core.closing import Closed, Closing, Told
 from gateway.core.cutting import Readings, rows, tables
 from gateway.core.facts import RevisionDue
 from gateway.core.levels import Level
-from gateway.core.readings import INT64_MAX, NS_PER_MS, Kind
+from gateway.core.readings import INT64_MAX, NS_PER_MS, Kind, distinct
 
 MOST = 32_768
 """So many readings wait at most: they hold memory."""
@@ -46,7 +46,7 @@ class Shard:
             return found
         for level in self._levels:
             late = t[t < level.start(self.watermark)]
-            for place in np.unique(late // level.length).tolist():
+            for place in distinct(late // level.length):
                 t0 = place * level.length // NS_PER_MS
                 found.update(RevisionDue(level.name, t0, number) for number in series)
         return found
