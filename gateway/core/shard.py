@@ -18,6 +18,9 @@ ENOUGH = 8_192
 EACH = 128
 """From so many on, and so many for each open cell, folding them together is not much cheaper, and
 holds up what comes meanwhile."""
+ENOUGH_PARTS = 512
+EACH_PARTS = 4
+"""The same of parts: each commit brings some of one or two readings where devices wait for it."""
 
 
 class Shard:
@@ -63,10 +66,18 @@ class Shard:
         if self._count >= MOST:
             self.fold_all()
 
-    def fold_enough(self) -> None:
-        """Fold what waits, if it is worth it."""
-        if self._count >= max(ENOUGH, EACH * len(self._levels[0])):
-            self.fold_all()
+    @property
+    def waiting(self) -> int:
+        """How many readings wait to be folded."""
+        return self._count
+
+    @property
+    def enough(self) -> bool:
+        """Whether folding what waits is worth it."""
+        cells = len(self._levels[0])
+        return self._count >= max(ENOUGH, EACH * cells) or (
+            len(self._waiting) >= max(ENOUGH_PARTS, EACH_PARTS * cells)
+        )
 
     def fold_all(self) -> None:
         """Fold what waits."""

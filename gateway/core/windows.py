@@ -9,7 +9,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import add
+from operator import add, attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -117,9 +117,11 @@ class Windows:
 
         For each length the readings of closed windows are left out: `late` names those windows.
         """
+        came = 0
         for readings in group:
             if not len(readings.t):
                 continue
+            came += readings.v.size
             latest = int(readings.t.max()) if until is None else until
             first = min(readings.series) // SHARD
             if max(readings.series) // SHARD == first:
@@ -127,8 +129,16 @@ class Windows:
                 continue
             for number, places in _by_shard(readings.series).items():
                 self._shard(number).fold(readings.at(places), latest)
-        for shard in self._shards.values():
-            shard.fold_enough()
+        self._fold_waiting(came)
+
+    def _fold_waiting(self, most: int) -> None:
+        """Fold what waits where it is enough: about as much as came, so that no turn is long."""
+        enough = [shard for shard in self._shards.values() if shard.enough]
+        for shard in sorted(enough, key=attrgetter("waiting"), reverse=True):
+            most -= shard.waiting
+            shard.fold_all()
+            if most <= 0:
+                break
 
     def close(self, now: int, most: int | None = None) -> Closed:
         """Move the watermark to `now` - lateness (ns UTC), and tell of what is closed.
