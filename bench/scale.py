@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from bench import broadcasts, history, peers, plans
 from bench.ingest import CALM_S
-from bench.session import Session
+from bench.session import SERVER, Session
 from bench.sse import CALM_RATE, listen
 from bench.upstream import drain
 
@@ -57,7 +57,7 @@ def stored(session: Session) -> None:
     """One hour of one series, as the database grows."""
     for count in (*STORED, *((100_000_000,) if session.full else ())):
         session.say(f"scale: {count:,} stored readings")
-        with TemporaryDirectory(dir=session.folder) as name:
+        with TemporaryDirectory(dir=session.folder) as name, session.on(SERVER):
             found = asyncio.run(history.measure(Path(name), count, 100, 20_000))
             session.notes.add(PART, "stored", str(count), **found)
 

@@ -1,6 +1,7 @@
 """What every part of a run is given: a folder, the compiled tools, how long, and the notes."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -77,6 +78,16 @@ class Session:
         found = self.pinned([str(self.tool("load")), str(self.folder / "plan"), *arguments])
         result: dict[str, Any] = json.loads(found)
         return result
+
+    @contextmanager
+    def on(self, core: int) -> Iterator[None]:
+        """What is done here is done on that core."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {core})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
 
     def pinned(self, command: Sequence[str], *, core: int = LOAD) -> str:
         """Run a command on a core to its end; what it prints."""
