@@ -72,9 +72,10 @@ class Arrivals:
         """Take the messages at the beginning of `data`, frames of the socket, that are like some
         before them; how many bytes their frames have.
         """
-        at = 0
+        at, now = 0, None
         while at < len(data) and (found := self._shapes.find(data, at)):
-            count = self._follow(found)
+            now = now or self._clock()
+            count = self._follow(found, now)
             at += count * found.step
             if not count:
                 break
@@ -83,9 +84,9 @@ class Arrivals:
     def follow_one(self, raw: bytes) -> bool:
         """Take a message, if it is like one before it."""
         found = self._shapes.one(raw)
-        return found is not None and self._follow(found) > 0
+        return found is not None and self._follow(found, self._clock()) > 0
 
-    def _follow(self, found: Found) -> int:
+    def _follow(self, found: Found, now: Now) -> int:
         """Take as many of the messages as may come now; how many they are."""
         if not self._uplink.idle:
             return 0
@@ -99,16 +100,12 @@ class Arrivals:
             return 0
         size = count * shape.size
         burst = self._burst
-        if burst is None or burst.taken or burst.shape is not shape or self._over(burst):
-            burst = self._burst = Burst(shape, layout, self._clock(), found.first)
+        if burst is None or burst.taken or burst.shape is not shape or _over(burst, now):
+            burst = self._burst = Burst(shape, layout, now, found.first)
             self._intake.take(self._peer, self._stream, burst)
         burst.add(found.messages[:size], count)
         self._came(size, burst.last)
         return count
-
-    def _over(self, burst: Burst) -> bool:
-        """Whether what comes now came at another time than the burst, and that matters."""
-        return burst.shape.brief and self._clock().mono - burst.at.mono > MOMENT_NS
 
     def _came(self, size: int, last: int) -> None:
         """Something waits; a device that used half of its limit should not wait for long."""
@@ -150,3 +147,8 @@ class Arrivals:
     def drop(self) -> None:
         """Forget what waits: the device will send it again."""
         self._uplink.drop()
+
+
+def _over(burst: Burst, now: Now) -> bool:
+    """Whether what comes now came at another time than the burst, and that matters."""
+    return burst.shape.brief and now.mono - burst.at.mono > MOMENT_NS

@@ -21,7 +21,10 @@ ACK_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 3
 
 
 class Waited(Protocol):
-    """Anything that arrived at a time and waited for its acknowledgement."""
+    """Anything that arrived at a time, from a peer, and waited for its acknowledgement."""
+
+    @property
+    def peer(self) -> Any: ...
 
     @property
     def arrival(self) -> Any: ...
@@ -45,7 +48,8 @@ class Measures:
         self.events = self._counter("events", "Events logged")
         self.commit_seconds = self._histogram("commit_seconds", "Time that a commit took")
         self.ack_seconds = self._histogram(
-            "ack_seconds", "Time from a message's arrival to its acknowledgement"
+            "ack_seconds",
+            "Time from arrival to acknowledgement, of the first message of each device in a commit",
         )
         ProcessCollector(registry=self.registry)
 
@@ -71,9 +75,9 @@ class Measures:
         self.rejected.inc(sum(map(len, group.rejects.values())))
 
     def acknowledged(self, group: Group, sent: Sequence[Waited]) -> None:
-        """Count what a group acknowledged, and how long each message waited."""
+        """Count what a group acknowledged, and how long the first of each connection waited."""
         now = self._mono()
         self.messages.inc(sum(item.arrival.count for item in sent))
         self.readings.inc(sum(entry.readings * entry.alike for entry in group.entries))
-        for item in sent:
+        for item in {item.peer: item for item in reversed(sent)}.values():
             self.ack_seconds.observe((now - item.arrival.at.mono) / 1e9)

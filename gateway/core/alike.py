@@ -20,6 +20,7 @@ from gateway.core.shapes import Burst, Shape
 
 MOST_KNOWN = 1024
 MOST_SHAPES = 32
+MOST_IN_VAIN = 255
 ENOUGH = 32_768
 """So many readings are decoded at once."""
 TOGETHER = 4
@@ -61,6 +62,7 @@ class Shapes:
     def __init__(self) -> None:
         self._by_size: dict[int, Shape] = {}
         self._plain = 0
+        self._in_vain = 0
 
     def one(self, raw: bytes, step: int = 0) -> Found | None:
         """A message that fits a shape."""
@@ -76,7 +78,7 @@ class Shapes:
         shape = None if row is None else self._by_size.get(row.size)
         if row is None or shape is None:
             return None
-        if row.most < TOGETHER:
+        if not row.goes_on(data, TOGETHER):
             return self.one(row.first(data), row.step)
         block = row.open(data)
         numbers = shape.numbers(block)
@@ -86,14 +88,22 @@ class Shapes:
         return Found(shape, int(numbers[0]), count, block[:count].tobytes(), row.step)
 
     def learn(self, raw: bytes, message: Data | Senml) -> None:
-        """A message was read the usual way; learn its shape if that was not done too often."""
+        """A message was read the usual way; learn its shape if that was not done too often.
+
+        Where messages have no shape it is tried ever more rarely.
+        """
         self._plain += 1
-        if self._plain > len(self._by_size):
-            self._plain = 0
-            if len(self._by_size) >= MOST_SHAPES:
-                self._by_size.clear()
-            if (shape := shape_of(raw, message)) is not None:
-                self._by_size[shape.size] = shape
+        if self._plain <= len(self._by_size) + self._in_vain:
+            return
+        self._plain = 0
+        if len(self._by_size) >= MOST_SHAPES:
+            self._by_size.clear()
+        shape = shape_of(raw, message)
+        if shape is None:
+            self._in_vain = min(2 * self._in_vain + 1, MOST_IN_VAIN)
+        else:
+            self._in_vain = 0
+            self._by_size[shape.size] = shape
 
 
 def decode(bursts: Iterable[Burst], *, latest: int) -> None:

@@ -1,6 +1,6 @@
 """DATA messages alike (docs/wire.md §4): columns of numbers at fixed places."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,9 @@ from gateway.core.shapes import (
     Shape,
     Span,
     Table,
+    booleans,
     items,
+    numbers,
     pairs,
     shares,
     span_at,
@@ -51,7 +53,7 @@ class DataShape(Shape):
         layout = bursts[0].layout
         assert layout is not None
         unit, after = 10 ** (9 - layout.resolution), (self.rows - 1) * self.step
-        bounds = [_bound(burst.base, unit=unit, after=after, latest=latest) for burst in bursts]
+        bounds = list(_bounds(bursts, unit=unit, after=after, latest=latest))
         bursts = [burst for burst, most in zip(bursts, bounds, strict=True) if most >= 0]
         if not bursts or not self._suits(layout.fields):
             return
@@ -94,7 +96,7 @@ def data_spans(raw: bytes, data: Data) -> list[Span] | None:
     starts = [places[SEQ], places[T0], *items(raw, places[COLUMNS])]
     found = [span_at(raw, at) for at in starts]
     known = [span for span in found if span is not None]
-    if len(known) < len(found) or known[0] != min(known):
+    if len(known) < len(found) or known[0] != min(known) or any(span.brief for span in known[:2]):
         return None
     rows = {span.rows for span in known[2:]}
     arrays = any(span.tag is not None for span in known)
@@ -109,9 +111,20 @@ def _fair(rows: int, step: int | None) -> bool:
 
 
 def _suit(span: Span, field: Field) -> bool:
+    if span.brief:
+        return field.kind is not Kind.TEXT
     if span.tag is not None:
         return span.tag == field.type
     return field.kind is Kind.NUMBER and (field.type not in RANGES or not span.is_float)
+
+
+def _bounds(bursts: Sequence[Burst], **how: int) -> Iterator[int]:
+    """`_bound` of each; most have the same base."""
+    base, most = None, 0
+    for burst in bursts:
+        if burst.base is not base:
+            base, most = burst.base, _bound(burst.base, **how)
+        yield most
 
 
 def _bound(base: Timebase, *, unit: int, after: int, latest: int) -> int:
@@ -135,8 +148,14 @@ class Strip(NamedTuple):
         messages need no closer look. float32 stays what it is until it is folded.
         """
         span, field = self.spans[0], self.fields[0]
-        raw = self._raw(block)
-        sound = np.ones(len(block), np.bool_)
+        raw, sound = self._raw(block), np.ones(len(block), np.bool_)
+        if field.kind is Kind.BOOLEAN:
+            truth, known = booleans(raw)
+            sound &= known.all(axis=(0, 2))
+            return truth.reshape(len(self.spans), -1), sound
+        if span.brief:
+            raw, known = numbers(raw)
+            sound &= known.all(axis=(0, 2))
         if span.tag is None and field.type in RANGES:
             low, high = RANGES[field.type]
             sound &= ((raw >= low) & (raw <= high)).all(axis=(0, 2))

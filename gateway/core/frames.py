@@ -106,6 +106,13 @@ class Row(NamedTuple):
     def step(self) -> int:
         return self.head + _KEY + self.size
 
+    def goes_on(self, data: bytes, count: int) -> bool:
+        """Whether `count` of them are there, by the look of the second and of the last."""
+        if self.most < count:
+            return False
+        head, last = data[self.at : self.at + self.head], self.at + (count - 1) * self.step
+        return data.startswith(head, self.at + self.step) and data.startswith(head, last)
+
     def first(self, data: bytes) -> bytes:
         """The message in the first of them."""
         key = self.at + self.head

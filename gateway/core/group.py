@@ -115,7 +115,8 @@ class Group:
         for _, some in groupby(filled, _sort):
             columns = list(some)
             series = tuple([self._series(column.key, column.unit) for column in columns])
-            v = np.stack([column.v for column in columns])
+            first = columns[0].v[np.newaxis]
+            v = first if len(columns) == 1 else np.stack([column.v for column in columns])
             self._fold(series, columns[0].t, v, batch.clock)
         upstream = self.rules.upstream
         if self.rules.forward_readings and upstream is not None and len(batch):
@@ -152,7 +153,8 @@ class Group:
         """Where the newest of these times stands, whether any is late, and the span of all."""
         self._times = t
         self._newest = newest(t)
-        low, high = int(t.min()), int(t[self._newest])
+        high = int(t[self._newest])
+        low = int(t.min()) if len(t) > 1 else high
         self._late = self.windows.is_closed(low)
         if self.span is not None:
             low, high = min(low, self.span[0]), max(high, self.span[1])
@@ -289,7 +291,7 @@ def _sort(column: Column) -> tuple[int, Kind, np.dtype[Any]]:
 
 def newest(t: NDArray[np.int64]) -> int:
     """Where the greatest time stands; of equal ones the last."""
-    return len(t) - 1 - int(t[::-1].argmax())
+    return len(t) - 1 - int(t[::-1].argmax()) if len(t) > 1 else 0
 
 
 def stored(series: Series) -> float | int | str:

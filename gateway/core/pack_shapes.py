@@ -15,26 +15,40 @@ from gateway.core.senml import (
     BU,
     BVER,
     RELATIVE_BELOW_NS,
+    VB,
     N,
     T,
     U,
     V,
     read_senml,
 )
-from gateway.core.shapes import Burst, Decoded, Shape, Span, Table, items, pairs, shares, span_at
+from gateway.core.shapes import (
+    Burst,
+    Decoded,
+    Shape,
+    Span,
+    Table,
+    booleans,
+    items,
+    numbers,
+    pairs,
+    shares,
+    span_at,
+)
 from gateway.errors import Rejected
 
 SEQ, PACK = 1, 2
 MOST_SECONDS = 2.0**32
 """Two of these, and the time of receipt, are not too many nanoseconds for 64 bits."""
 INDEFINITE, INDEFINITE_MAP = 0x9F, 0xBF
-_LABELS = frozenset({BVER, BN, BT, BU, N, T, U, V})
+_LABELS = frozenset({BVER, BN, BT, BU, N, T, U, V, VB})
 
 
 class Record(NamedTuple):
     """A reading of the pack: where its value and the two parts of its time stand, if it has any."""
 
     metric: str
+    kind: Kind
     unit: str
     value: Span
     base: Span | None
@@ -61,14 +75,25 @@ class _Parts:
 
     def value(self, record: Record) -> NDArray[Any]:
         span = record.value
-        raw = span.read(self.block)[:, 0]
+        if record.kind is Kind.BOOLEAN:
+            truth, known = booleans(span.read(self.block)[:, 0])
+            self.sound &= known
+            return truth
+        raw = self._numbers(span)
         self.sound &= np.isfinite(raw) if span.is_float else raw <= INT64_MAX
         # A value counts from the base value, 0: of -0.0 that makes 0.0.
         return raw.astype(np.float64) + 0.0 if span.is_float else raw.astype(np.int64)
 
+    def _numbers(self, span: Span) -> NDArray[Any]:
+        raw = span.read(self.block)[:, 0]
+        if span.brief:
+            raw, known = numbers(raw)
+            self.sound &= known
+        return raw
+
     def _seconds(self, span: Span) -> NDArray[np.int64]:
         """As `decimals.read_time` has it."""
-        raw = span.read(self.block)[:, 0].astype(np.float64)
+        raw = self._numbers(span).astype(np.float64)
         good = np.abs(raw) < MOST_SECONDS
         self.sound &= good
         fraction, whole = np.modf(np.where(good, raw, 0.0))
@@ -84,9 +109,9 @@ class PackShape(Shape):
     def __init__(self, raw: bytes, spans: Sequence[Span], records: Sequence[Record]) -> None:
         super().__init__(raw, spans)
         self.readings = len(records)
-        self.series: dict[str, list[Record]] = {}
+        self.series: dict[tuple[str, Kind], list[Record]] = {}
         for record in records:
-            self.series.setdefault(record.metric, []).append(record)
+            self.series.setdefault((record.metric, record.kind), []).append(record)
         self.brief = any(record.base is None and record.time is None for record in records)
 
     def decode(self, bursts: Sequence[Burst], *, latest: int) -> None:
@@ -95,8 +120,8 @@ class PackShape(Shape):
         received = np.repeat(np.array([burst.at.unix for burst in bursts], np.int64), counts)
         parts = _Parts(received, block, latest, np.ones(len(block), np.bool_))
         columns = {
-            metric: (_stack(map(parts.time, records)), _stack(map(parts.value, records)))
-            for metric, records in self.series.items()
+            key: (_stack(map(parts.time, records)), _stack(map(parts.value, records)))
+            for key, records in self.series.items()
         }
         low = np.min([t.min(axis=1) for t, _ in columns.values()], axis=0)
         high = np.max([t.max(axis=1) for t, _ in columns.values()], axis=0)
@@ -106,30 +131,28 @@ class PackShape(Shape):
                 part = slice(int(starts[n]), int(starts[n]) + counts[n])
                 tables = [
                     Table(
-                        ((metric, Kind.NUMBER, self._unit(metric)),),
+                        ((*key, self._unit(key)),),
                         t[part].ravel(),
                         v[part].reshape(1, -1),
                     )
-                    for metric, (t, v) in columns.items()
+                    for key, (t, v) in columns.items()
                 ]
                 burst.decoded = Decoded(tables, int(low[part].min()), int(high[part].max()))
 
-    def _unit(self, metric: str) -> str:
-        return next((record.unit for record in self.series[metric] if record.unit), "")
+    def _unit(self, key: tuple[str, Kind]) -> str:
+        return next((record.unit for record in self.series[key] if record.unit), "")
 
 
 def _stack(columns: Iterable[NDArray[Any]]) -> NDArray[Any]:
-    """Numbers of one series, shape (messages, records); floats if any of them are."""
-    found = list(columns)
-    dtype = np.float64 if any(column.dtype.kind == "f" for column in found) else np.int64
-    return np.stack([column.astype(dtype, copy=False) for column in found], axis=1)
+    """Values of one series, shape (messages, records); floats if any of them are."""
+    return np.stack(list(columns), axis=1)
 
 
 def pack_shape(raw: bytes, message: Senml) -> PackShape | None:
     """The shape of a pack that was read; None if such packs must be read one by one."""
     places = dict(pairs(raw, 0))
     seq = span_at(raw, places[SEQ])
-    if seq is None or raw[places[PACK]] == INDEFINITE or not _is_sound(message):
+    if seq is None or seq.brief or raw[places[PACK]] == INDEFINITE or not _is_sound(message):
         return None
     spans, records = [seq], list[Record]()
     name, unit, base = "", "", None
@@ -137,14 +160,16 @@ def pack_shape(raw: bytes, message: Senml) -> PackShape | None:
         if not _LABELS.issuperset(record) or raw[at] == INDEFINITE_MAP:
             return None
         where = dict(pairs(raw, at))
-        found = {label: span_at(raw, where[label]) for label in (BT, T, V) if label in where}
+        found = {label: span_at(raw, where[label]) for label in (BT, T, V, VB) if label in where}
         if None in found.values() or any(span.tag is not None for span in found.values() if span):
             return None
         spans += [span for span in found.values() if span is not None]
         name, unit, base = record.get(BN, name), record.get(BU, unit), found.get(BT, base)
-        if V in found:
-            full = name + record.get(N, "")
-            records.append(Record(full, record.get(U, unit), found[V], base, found.get(T)))  # type: ignore[arg-type]
+        for label, kind in ((V, Kind.NUMBER), (VB, Kind.BOOLEAN)):
+            if (value := found.get(label)) is not None:
+                full = name + record.get(N, "")
+                unit_of = record.get(U, unit)
+                records.append(Record(full, kind, unit_of, value, base, found.get(T)))
     named = all(NAME.fullmatch(record.metric) for record in records)
     return PackShape(raw, spans, records) if records and named and seq == min(spans) else None
 

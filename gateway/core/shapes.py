@@ -18,18 +18,23 @@ from gateway.core.readings import Clock, Kind, Timebase
 from gateway.core.uplink import Arrival
 
 UINT, NEGATIVE, BYTES, TAG, SIMPLE = 0, 1, 2, 6, 7
+FALSE, TRUE = 0xF4, 0xF5
 FLOATS = {2: ">f2", 4: ">f4", 8: ">f8"}
 DEVICE = Timebase(Clock.DEVICE)
 
 
 class Span(NamedTuple):
-    """Bytes that differ between messages. tag: of the typed array that they are, or None."""
+    """Bytes that differ between messages. tag: of the typed array that they are, or None.
+
+    brief: the whole item is this byte: FALSE, TRUE, or a number from -24 to 23.
+    """
 
     at: int
     size: int
     dtype: np.dtype[Any]
     tag: int | None = None
     negative: bool = False
+    brief: bool = False
 
     @property
     def rows(self) -> int:
@@ -46,18 +51,32 @@ class Span(NamedTuple):
 
 
 def span_at(raw: bytes, at: int) -> Span | None:
-    """The span of a number or of a typed array; None if its size depends on its value."""
+    """The span of a number, a boolean or a typed array; None if its size depends on its value."""
     major, argument, end = cbor.head(raw, at)
     size = end - at - 1
     if major == SIMPLE and size in FLOATS:
         return Span(at + 1, size, np.dtype(FLOATS[size]))
-    if (major == UINT and size) or (major == NEGATIVE and 0 < size < 8):
+    if raw[at] in (FALSE, TRUE) or (major in (UINT, NEGATIVE) and not size):
+        return Span(at, 1, np.dtype(np.uint8), brief=True)
+    if major == UINT or (major == NEGATIVE and 0 < size < 8):
         return Span(at + 1, size, np.dtype(f">u{size}"), negative=major == NEGATIVE)
     if major == TAG and argument in DTYPES:
         major, length, start = cbor.head(raw, end)
         if major == BYTES and length and length % DTYPES[argument].itemsize == 0:
             return Span(start, length, DTYPES[argument], tag=argument)
     return None
+
+
+def booleans(raw: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """What brief items say, and which of them are booleans."""
+    truth = raw == TRUE
+    return truth, truth | (raw == FALSE)
+
+
+def numbers(raw: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """What brief items say, and which of them are numbers (RFC 8949 §3.1)."""
+    argument = (raw & 0x1F).astype(np.int64)
+    return np.where(raw < 0x20, argument, -1 - argument), (raw < 0x40) & (argument < 24)
 
 
 def pairs(raw: bytes, at: int) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
 from gateway.core.registry import Device, Stream
 from gateway.core.senml import read_senml
 from gateway.core.session import Refused
-from gateway.core.shapes import Burst, Decoded
+from gateway.core.shapes import DEVICE, Burst, Decoded
 from gateway.core.uplink import Arrival
 from gateway.errors import Reason, Rejected
 
@@ -146,7 +146,7 @@ def latest(group: Group) -> int:
 def _timebase(group: Group, stream: Stream, clock: int | bytes | None, at: Now) -> Timebase:
     """Which clock a message's times are of, and how they become Unix time. clock: its key 7."""
     if isinstance(clock, int):
-        return Timebase(Clock.DEVICE)
+        return DEVICE
     boot = clock or stream.boot
     known = stream.device.boots.get(boot)
     offset = None if known is None else known.offset(at)
