@@ -83,6 +83,13 @@ def sensorlink(port: int, readings: int) -> Plan:
     return _sensorlink(port, templates, readings)
 
 
+def in_turn(port: int, readings: int) -> Plan:
+    """DATA messages of one reading and of several, one after the other."""
+    both = (1, readings)
+    templates = [cbor2.dumps(_data(both[seed % 2], seed)) for seed in range(TEMPLATES)]
+    return _sensorlink(port, templates, readings)
+
+
 def wide(port: int, *, fields: int, rows: int) -> Plan:
     """DATA messages of so many float32 columns."""
     templates = [cbor2.dumps(_table(fields, rows, seed)) for seed in range(TEMPLATES)]
