@@ -19,6 +19,9 @@ from gateway.core.uplink import Arrival
 
 UINT, NEGATIVE, BYTES, TAG, SIMPLE = 0, 1, 2, 6, 7
 FALSE, TRUE = 0xF4, 0xF5
+BRIEF = rb"[\x00-\x17\x20-\x37\xf4\xf5]"
+IS_BRIEF = np.array([re.fullmatch(BRIEF, bytes([byte])) is not None for byte in range(256)])
+"""Bytes that are a whole item: a message that fits a shape can be read, whatever stands there."""
 FLOATS = {2: ">f2", 4: ">f4", 8: ">f8"}
 DEVICE = Timebase(Clock.DEVICE)
 
@@ -100,7 +103,7 @@ def pattern(raw: bytes, spans: Sequence[Span]) -> bytes:
     """The regular expression of a message with these spans; the first, its number, is a group."""
     pieces, end = [], 0
     for n, span in enumerate(spans):
-        hole = b".{%d}" % span.size
+        hole = BRIEF if span.brief else b".{%d}" % span.size
         pieces += [re.escape(raw[end : span.at]), b"(%s)" % hole if n == 0 else hole]
         end = span.at + span.size
     return b"".join([*pieces, re.escape(raw[end:])])
@@ -123,6 +126,7 @@ class Shape(ABC):
         self.pattern = pattern(raw, spans)
         self._fits = re.compile(self.pattern, re.DOTALL).fullmatch
         self._number = spans[0]
+        self._brief = np.array([span.at for span in spans if span.brief], np.intp)
         same = np.ones(self.size, np.bool_)
         for span in spans:
             same[span.at : span.at + span.size] = False
@@ -136,7 +140,10 @@ class Shape(ABC):
 
     def numbers(self, block: NDArray[np.uint8]) -> NDArray[Any]:
         """The sequence numbers of messages, (n, size) bytes, up to the first that does not fit."""
-        fit = leading((block[:, self._same] == self._bytes).all(axis=1))
+        fits = (block[:, self._same] == self._bytes).all(axis=1)
+        if len(self._brief):
+            fits &= IS_BRIEF[block[:, self._brief]].all(axis=1)
+        fit = leading(fits)
         return self._number.read(block[:fit])[:, 0]
 
     def key(self, _burst: "Burst") -> Hashable:

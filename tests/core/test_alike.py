@@ -247,6 +247,20 @@ def test_items_of_one_byte(items: list[Any]) -> None:
     assert columns_of(one.decoded)[0][2].tolist() == items
 
 
+@pytest.mark.parametrize("item", [7, True])
+def test_a_byte_that_is_no_whole_item_fits_no_shape(item: Any) -> None:
+    """Else a message that cannot be read would be taken as one that can."""
+    raw = message(FIRST, [item], k7=0)
+    shape, at = shape_of(raw, data(raw)), len(raw) - 3
+    assert shape is not None
+    assert raw[at] == cbor.encode(item)[0]
+    for byte in range(256):
+        changed = raw[:at] + bytes([byte]) + raw[at + 1 :]
+        brief = byte < 24 or 32 <= byte < 56 or byte in (0xF4, 0xF5)
+        assert bool(shape.number(changed)) == brief, byte
+        assert len(shape.numbers(np.frombuffer(changed, np.uint8).reshape(1, -1))) == brief, byte
+
+
 def test_a_connection_knows_few_shapes_and_learns_seldom() -> None:
     shapes = Shapes()
     for width in range(1, 200):
