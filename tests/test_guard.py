@@ -127,3 +127,28 @@ async def test_a_frame_that_is_too_long_is_refused_at_its_head(gateway: GatewayP
     assert line.hear(b"\x03\xf1").startswith(b"\x88")  # 1009
     line.fin()
     await healthy(gateway)
+
+
+async def test_a_message_that_cannot_be_read_is_not_taken_for_one_of_many_alike(
+    gateway: GatewayProcess,
+) -> None:
+    line = Cut(gateway)
+    line.say(upgrade(gateway))
+    line.hear(b"\r\n\r\n")
+    line.say(frame(hello("broken", new_epoch())))
+    line.hear(b"\x82")
+    line.say(frame(schema()))
+    said = [frame(_small(seq)) for seq in range(1, 61)]
+    line.say(b"".join(said[:40]))
+    line.hear(b"\x18\x28")
+    wrong = bytearray(said[50])
+    wrong[-3] ^= 7 ^ 0x18  # a number that goes on in the next byte, where 7 stood
+    line.say(b"".join([*said[40:50], wrong, *said[51:]]))
+    line.hear(b"\x88")
+    line.fin()
+    await until(lambda: len(values(gateway, "broken")) == 50)
+    await healthy(gateway)
+
+
+def _small(seq: int) -> dict[int, Any]:
+    return {0: 16, 1: seq, 2: 1, 3: now_ms(), 5: [7], 7: 0}
