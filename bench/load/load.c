@@ -358,7 +358,7 @@ int main(int argc, char **argv)
                 clients[i].due = now + 1000000000ull * i / (rate ? rate : 1);
         }
         if (now > deadline) break;
-        /* Devices at a given rate: it sleeps between two looks, for to spin slows the server too. */
+        /* Devices at a given rate: it sleeps between two looks; to spin slows the server. */
         int wait = end_ns == 0 || now >= end_ns || !rate ? 20 : 1;
         int n = epoll_wait(epoll, events, 256, wait);
         now = now_ns();
