@@ -96,7 +96,7 @@ def data_spans(raw: bytes, data: Data) -> list[Span] | None:
     starts = [places[SEQ], places[T0], *items(raw, places[COLUMNS])]
     found = [span_at(raw, at) for at in starts]
     known = [span for span in found if span is not None]
-    if len(known) < len(found) or known[0] != min(known) or any(span.brief for span in known[:2]):
+    if len(known) < len(found) or known[0] != min(known) or any(span.tiny for span in known[:2]):
         return None
     rows = {span.rows for span in known[2:]}
     arrays = any(span.tag is not None for span in known)
@@ -111,7 +111,7 @@ def _fair(rows: int, step: int | None) -> bool:
 
 
 def _suit(span: Span, field: Field) -> bool:
-    if span.brief:
+    if span.tiny:
         return field.kind is not Kind.TEXT
     if span.tag is not None:
         return span.tag == field.type
@@ -153,7 +153,7 @@ class Strip(NamedTuple):
             truth, known = booleans(raw)
             sound &= known.all(axis=(0, 2))
             return truth.reshape(len(self.spans), -1), sound
-        if span.brief:
+        if span.tiny:
             raw, known = numbers(raw)
             sound &= known.all(axis=(0, 2))
         if span.tag is None and field.type in RANGES:

@@ -86,7 +86,7 @@ class _Parts:
 
     def _numbers(self, span: Span) -> NDArray[Any]:
         raw = span.read(self.block)[:, 0]
-        if span.brief:
+        if span.tiny:
             raw, known = numbers(raw)
             self.sound &= known
         return raw
@@ -152,7 +152,7 @@ def pack_shape(raw: bytes, message: Senml) -> PackShape | None:
     """The shape of a pack that was read; None if such packs must be read one by one."""
     places = dict(pairs(raw, 0))
     seq = span_at(raw, places[SEQ])
-    if seq is None or seq.brief or raw[places[PACK]] == INDEFINITE or not _is_sound(message):
+    if seq is None or seq.tiny or raw[places[PACK]] == INDEFINITE or not _is_sound(message):
         return None
     spans, records = [seq], list[Record]()
     name, unit, base = "", "", None

@@ -19,8 +19,8 @@ from gateway.core.uplink import Arrival
 
 UINT, NEGATIVE, BYTES, TAG, SIMPLE = 0, 1, 2, 6, 7
 FALSE, TRUE = 0xF4, 0xF5
-BRIEF = rb"[\x00-\x17\x20-\x37\xf4\xf5]"
-IS_BRIEF = np.array([re.fullmatch(BRIEF, bytes([byte])) is not None for byte in range(256)])
+TINY = rb"[\x00-\x17\x20-\x37\xf4\xf5]"
+IS_TINY = np.array([re.fullmatch(TINY, bytes([byte])) is not None for byte in range(256)])
 """Bytes that are a whole item: a message that fits a shape can be read, whatever stands there."""
 FLOATS = {2: ">f2", 4: ">f4", 8: ">f8"}
 DEVICE = Timebase(Clock.DEVICE)
@@ -29,7 +29,7 @@ DEVICE = Timebase(Clock.DEVICE)
 class Span(NamedTuple):
     """Bytes that differ between messages. tag: of the typed array that they are, or None.
 
-    brief: the whole item is this byte: FALSE, TRUE, or a number from -24 to 23.
+    tiny: the whole item is this byte: FALSE, TRUE, or a number from -24 to 23.
     """
 
     at: int
@@ -37,7 +37,7 @@ class Span(NamedTuple):
     dtype: np.dtype[Any]
     tag: int | None = None
     negative: bool = False
-    brief: bool = False
+    tiny: bool = False
 
     @property
     def rows(self) -> int:
@@ -60,7 +60,7 @@ def span_at(raw: bytes, at: int) -> Span | None:
     if major == SIMPLE and size in FLOATS:
         return Span(at + 1, size, np.dtype(FLOATS[size]))
     if raw[at] in (FALSE, TRUE) or (major in (UINT, NEGATIVE) and not size):
-        return Span(at, 1, np.dtype(np.uint8), brief=True)
+        return Span(at, 1, np.dtype(np.uint8), tiny=True)
     if major == UINT or (major == NEGATIVE and 0 < size < 8):
         return Span(at + 1, size, np.dtype(f">u{size}"), negative=major == NEGATIVE)
     if major == TAG and argument in DTYPES:
@@ -71,13 +71,13 @@ def span_at(raw: bytes, at: int) -> Span | None:
 
 
 def booleans(raw: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """What brief items say, and which of them are booleans."""
+    """What tiny items say, and which of them are booleans."""
     truth = raw == TRUE
     return truth, truth | (raw == FALSE)
 
 
 def numbers(raw: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """What brief items say, and which of them are numbers (RFC 8949 §3.1)."""
+    """What tiny items say, and which of them are numbers (RFC 8949 §3.1)."""
     argument = (raw & 0x1F).astype(np.int64)
     return np.where(raw < 0x20, argument, -1 - argument), (raw < 0x40) & (argument < 24)
 
@@ -103,7 +103,7 @@ def pattern(raw: bytes, spans: Sequence[Span]) -> bytes:
     """The regular expression of a message with these spans; the first, its number, is a group."""
     pieces, end = [], 0
     for n, span in enumerate(spans):
-        hole = BRIEF if span.brief else b".{%d}" % span.size
+        hole = TINY if span.tiny else b".{%d}" % span.size
         pieces += [re.escape(raw[end : span.at]), b"(%s)" % hole if n == 0 else hole]
         end = span.at + span.size
     return b"".join([*pieces, re.escape(raw[end:])])
@@ -126,7 +126,7 @@ class Shape(ABC):
         self.pattern = pattern(raw, spans)
         self._fits = re.compile(self.pattern, re.DOTALL).fullmatch
         self._number = spans[0]
-        self._brief = np.array([span.at for span in spans if span.brief], np.intp)
+        self._tiny = np.array([span.at for span in spans if span.tiny], np.intp)
         same = np.ones(self.size, np.bool_)
         for span in spans:
             same[span.at : span.at + span.size] = False
@@ -141,8 +141,8 @@ class Shape(ABC):
     def numbers(self, block: NDArray[np.uint8]) -> NDArray[Any]:
         """The sequence numbers of messages, (n, size) bytes, up to the first that does not fit."""
         fits = (block[:, self._same] == self._bytes).all(axis=1)
-        if len(self._brief):
-            fits &= IS_BRIEF[block[:, self._brief]].all(axis=1)
+        if len(self._tiny):
+            fits &= IS_TINY[block[:, self._tiny]].all(axis=1)
         fit = leading(fits)
         return self._number.read(block[:fit])[:, 0]
 

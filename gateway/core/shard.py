@@ -18,9 +18,9 @@ ENOUGH = 8_192
 EACH = 128
 """From so many on, and so many for each open cell, folding them together is not much cheaper, and
 holds up what comes meanwhile."""
-ENOUGH_PARTS = 512
-EACH_PARTS = 4
-"""The same of parts: each commit brings some of one or two readings where devices wait for it."""
+ENOUGH_PIECES = 512
+EACH_PIECES = 4
+"""The same of pieces: a commit brings many of one or two readings where devices wait for it."""
 
 
 class Shard:
@@ -31,8 +31,9 @@ class Shard:
         self._levels = levels
         self._closing = Closing(watermark, told)
         self._see()
-        self._waiting: list[Readings] = []
-        self._count = 0
+        self._pieces: list[Readings] = []
+        self.waiting = 0
+        """How many readings wait to be folded."""
         self._until = watermark
 
     def _see(self) -> None:
@@ -61,27 +62,22 @@ class Shard:
         Many are folded together, before any window closes: that costs less.
         """
         self._until = max(self._until, until)
-        self._waiting.append(readings)
-        self._count += readings.v.size
-        if self._count >= MOST:
+        self._pieces.append(readings)
+        self.waiting += readings.v.size
+        if self.waiting >= MOST:
             self.fold_all()
-
-    @property
-    def waiting(self) -> int:
-        """How many readings wait to be folded."""
-        return self._count
 
     @property
     def enough(self) -> bool:
         """Whether folding what waits is worth it."""
         cells = len(self._levels[0])
-        return self._count >= max(ENOUGH, EACH * cells) or (
-            len(self._waiting) >= max(ENOUGH_PARTS, EACH_PARTS * cells)
+        return self.waiting >= max(ENOUGH, EACH * cells) or (
+            len(self._pieces) >= max(ENOUGH_PIECES, EACH_PIECES * cells)
         )
 
     def fold_all(self) -> None:
         """Fold what waits."""
-        some, self._waiting, self._count = self._waiting, [], 0
+        some, self._pieces, self.waiting = self._pieces, [], 0
         if some:
             numbers, few = tables([one for one in some if one.kind == Kind.NUMBER])
             others = [one for one in some if one.kind != Kind.NUMBER]

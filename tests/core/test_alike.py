@@ -26,8 +26,8 @@ NOW = Now(1_790_000_000_000_000_000, 0)
 T0 = NOW.unix // 10**6
 FIRST = 70_000
 TAGS = sorted(DTYPES)
-BRIEF = st.integers(-24, 23)
-BRIEF_ANY = st.one_of(BRIEF, st.booleans())
+TINY = st.integers(-24, 23)
+TINY_ANY = st.one_of(TINY, st.booleans())
 SCALES = [(1.0, 0.0), (0.01, -40.0), (1e300, 0.0)]
 
 
@@ -106,9 +106,9 @@ def bursts(draw: st.DrawFn) -> tuple[list[bytes], Layout, Timebase]:
 
 def _column(tag: int, rows: int, count: int, *, scalar: bool) -> st.SearchStrategy[list[Any]]:
     if scalar:
-        kinds = [st.floats()] if tag not in RANGES else [st.integers(256, 65_535), BRIEF, BRIEF_ANY]
+        kinds = [st.floats()] if tag not in RANGES else [st.integers(256, 65_535), TINY, TINY_ANY]
         if tag == BOOLEAN:
-            kinds = [st.booleans(), st.booleans(), BRIEF_ANY]
+            kinds = [st.booleans(), st.booleans(), TINY_ANY]
         return st.one_of(st.lists(kind, min_size=count, max_size=count) for kind in kinds)
     size = rows * DTYPES[tag].itemsize
     if tag in RANGES:
@@ -256,9 +256,9 @@ def test_a_byte_that_is_no_whole_item_fits_no_shape(item: Any) -> None:
     assert raw[at] == cbor.encode(item)[0]
     for byte in range(256):
         changed = raw[:at] + bytes([byte]) + raw[at + 1 :]
-        brief = byte < 24 or 32 <= byte < 56 or byte in (0xF4, 0xF5)
-        assert bool(shape.number(changed)) == brief, byte
-        assert len(shape.numbers(np.frombuffer(changed, np.uint8).reshape(1, -1))) == brief, byte
+        tiny = byte < 24 or 32 <= byte < 56 or byte in (0xF4, 0xF5)
+        assert bool(shape.number(changed)) == tiny, byte
+        assert len(shape.numbers(np.frombuffer(changed, np.uint8).reshape(1, -1))) == tiny, byte
 
 
 def test_a_connection_knows_few_shapes_and_learns_seldom() -> None:
@@ -326,7 +326,7 @@ def test_a_number_with_all_its_bytes() -> None:
 # -- packs -----------------------------------------------------------------------------------
 
 VALUES = st.one_of(
-    BRIEF,
+    TINY,
     st.floats(width=32), st.integers(256, 65_535), st.integers(2**40, 2**64 - 1),
     st.integers(-60_000, -300),
 )  # fmt: skip
@@ -336,7 +336,7 @@ TIMES = st.one_of(
     st.floats(),
     st.integers(256, 65_535),
     st.integers(10**9, 2 * 10**9),
-    BRIEF,
+    TINY,
 )
 
 
@@ -369,7 +369,7 @@ def packs(draw: st.DrawFn) -> list[bytes]:
 def _alike(draw: st.DrawFn, label: int, count: int) -> list[Any]:
     """Values that take the same bytes on the wire but for their own."""
     if label == 4:
-        others = draw(st.sampled_from([st.booleans(), BRIEF_ANY]))
+        others = draw(st.sampled_from([st.booleans(), TINY_ANY]))
         return [draw(st.booleans()), *(draw(others) for _ in range(count - 1))]
     first = draw(VALUES if label == 2 else TIMES)
     if isinstance(first, float):

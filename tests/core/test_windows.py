@@ -15,6 +15,7 @@ from gateway.core.facts import RevisionDue
 from gateway.core.quantiles import EXACT, RELATIVE_ERROR
 from gateway.core.readings import NS_PER_MS, NS_PER_S, Kind
 from gateway.core.sequences import MAX_SEQUENCE
+from gateway.core.shard import ENOUGH, ENOUGH_PIECES
 from gateway.core.windows import SHARD, Windows, parse_window, summarise
 from gateway.errors import ConfigError
 
@@ -395,6 +396,34 @@ def test_merging_opposite_ends_of_the_range_does_not_overflow():
     open_.fold([readings(1, seconds(2), [-1.7e308])])
     [summary] = open_.close(10 * NS_PER_S).summaries
     assert (summary.mean, summary.std) == (0.0, pytest.approx(1.7e308))
+
+
+def test_single_readings_do_not_pile_up():
+    open_ = windows("10s")
+    for n in range(2 * ENOUGH_PIECES):
+        open_.fold([readings(1, [n], [n])])
+        assert open_._shards[0].waiting < ENOUGH_PIECES
+    [summary] = open_.close(10 * NS_PER_S).summaries
+    assert summary.n == 2 * ENOUGH_PIECES
+
+
+def test_many_shards_are_folded_one_after_the_other():
+    """All at once would hold up what comes meanwhile."""
+    count = 8
+    open_ = windows("10s")
+
+    def some(n):
+        t = np.arange(n, dtype=np.int64)
+        return [
+            Readings((1 + shard * SHARD,), Kind.NUMBER, t, t[np.newaxis] * 1.0)
+            for shard in range(count)
+        ]
+
+    open_.fold(some(ENOUGH - 1))
+    for left in reversed(range(count)):
+        open_.fold(some(1))
+        assert sum(shard.waiting >= ENOUGH for shard in open_._shards.values()) == left
+    assert {s.n for s in open_.close(10 * NS_PER_S).summaries} == {ENOUGH - 1 + count}
 
 
 def test_too_many_booleans_are_left_to_the_disk():
