@@ -26,7 +26,7 @@ _LISTEN_ERRORS = {errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL}
 @click.option("--verbose", is_flag=True, help="Log details too.")
 def run(config: Path | None, style: logs.Format, verbose: bool) -> None:
     """Run the gateway in the foreground until SIGTERM or Ctrl-C."""
-    allocator.share_one_heap()
+    allocator.prepare_heap()
     logs.start(style, level="DEBUG" if verbose else "INFO")
     path = locate(config)
     sockets = systemd.listen_sockets()

@@ -159,7 +159,6 @@ def _merged(mine: Statistics, n: Ints, later: Statistics, more: Ints) -> Statist
 def number_cells(cells: Cells, *, exact: int = EXACT) -> NumberCells:
     """What readings amount to; no two cells may be of the same series and window."""
     mean, std, least, most = _figures(cells.v, cells.counts)
-    starts = np.cumsum(cells.counts) - cells.counts
     known = Statistics(
         t0=cells.t0,
         series=cells.series,
@@ -168,12 +167,12 @@ def number_cells(cells: Cells, *, exact: int = EXACT) -> NumberCells:
         min=least,
         max=most,
         t_first=cells.t_first,
-        first=cells.v[starts],
+        first=cells.first,
         t_last=cells.t_last,
-        last=cells.v[starts + cells.counts - 1],
+        last=cells.last,
     )
-    digests = Digests(len(starts), exact=exact)
-    digests.add(Runs(np.arange(len(starts)), cells.counts, cells.v))
+    digests = Digests(len(cells.t0), exact=exact)
+    digests.add(Runs(np.arange(len(cells.t0)), cells.counts, cells.v))
     return NumberCells(known, digests)
 
 

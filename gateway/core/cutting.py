@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.readings import INT64_MAX, Kind
+from gateway.core.readings import INT64_MAX, Kind, newest
 
 FEW = 64
 """Fewer readings of a device are not worth an array of their own."""
@@ -49,43 +49,58 @@ class Readings(NamedTuple):
 class Cells(NamedTuple):
     """Readings of many cells: `counts` of each, whose values follow one another in `v`.
 
-    t0: where the window begins; the times of first and last reading; all in ns UTC.
+    t0: where the window begins; the first and the last reading, and their times; in ns UTC.
     """
 
     t0: Ints
     series: Ints
     counts: Ints
     t_first: Ints
+    first: Floats
     t_last: Ints
+    last: Floats
     v: Floats
 
 
 class Table(NamedTuple):
-    """Numbers of some series, by time."""
+    """Numbers of some series, at least one, in any order.
+
+    first, last: where the earliest and the latest stand, of equal times the first and the last
+    that arrived.
+    """
 
     series: tuple[int, ...]
     t: Ints
     v: Floats
+    first: int
+    last: int
 
-    def between(self, since: int, until: int) -> "Table":
-        """The readings with since <= t < until (ns)."""
-        if self.t[0] >= since and self.t[-1] < until:
+    @classmethod
+    def of(cls, series: tuple[int, ...], t: Ints, v: Floats) -> Self:
+        return cls(series, t, v, int(t.argmin()), newest(t))
+
+    def between(self, since: int, until: int) -> "Table | None":
+        """The readings with since <= t < until (ns), or None if there are none."""
+        first, last = self.t.item(self.first), self.t.item(self.last)
+        if since <= first and last < until:
             return self
-        part = slice(*np.searchsorted(self.t, (since, until)))
-        return Table(self.series, self.t[part], self.v[:, part])
+        if until <= first or last < since:
+            return None
+        inside = (self.t >= since) & (self.t < until)
+        return Table.of(self.series, self.t[inside], self.v[:, inside]) if inside.any() else None
 
     def by_window(self, length: int) -> Iterator[tuple[int, "Table"]]:
         """The readings of each window, and where it begins (ns)."""
-        if not len(self.t):
-            return
-        first, last = int(self.t[0]) // length, int(self.t[-1]) // length
+        first, last = self.t.item(self.first) // length, self.t.item(self.last) // length
         if first == last:
             yield first * length, self
             return
-        places = self.t // length
+        order = np.argsort(self.t, kind="stable")
+        t, v = self.t[order], self.v[:, order]
+        places = t // length
         cuts = [0, *(np.flatnonzero(places[1:] != places[:-1]) + 1).tolist(), len(places)]
         for a, b in pairwise(cuts):
-            yield int(places[a]) * length, Table(self.series, self.t[a:b], self.v[:, a:b])
+            yield places.item(a) * length, Table(self.series, t[a:b], v[:, a:b], 0, b - a - 1)
 
 
 class Rows(NamedTuple):
@@ -97,17 +112,24 @@ class Rows(NamedTuple):
 
     def between(self, since: int, until: int) -> Self:
         """The readings with since <= t < until (ns)."""
+        if not len(self.t):
+            return self
         inside = (self.t >= since) & (self.t < until)
         return self if inside.all() else type(self)(*(column[inside] for column in self))
 
     def starts(self, length: int) -> Ints:
         """Where the readings of each series and window of `length` ns begin."""
+        if not len(self.t):
+            return _NO_INTS
         place = self.t // length
         other = (self.series[1:] != self.series[:-1]) | (place[1:] != place[:-1])
-        return np.flatnonzero(np.append(len(place) > 0, other)) if len(place) else _NO_INTS
+        return np.flatnonzero(np.append(True, other))
 
 
-_NO_INTS = np.empty(0, np.int64)
+_NO_INTS, _NO_FLOATS = np.empty(0, np.int64), np.empty(0)
+_NO_CELLS = Cells(
+    *(_NO_INTS, _NO_INTS, _NO_INTS, _NO_INTS, _NO_FLOATS, _NO_INTS, _NO_FLOATS, _NO_FLOATS)
+)
 
 
 def tables(group: Sequence[Readings]) -> tuple[list[Table], list[Readings]]:
@@ -141,12 +163,11 @@ def _alike(group: Iterable[Readings]) -> dict[tuple[int, ...], list[Readings]]:
 
 
 def _table(series: tuple[int, ...], some: Sequence[Readings]) -> Table:
+    if len(some) == 1:
+        return Table.of(series, some[0].t, some[0].v.astype(np.float64, copy=False))
     t = np.concatenate([readings.t for readings in some])
-    v = np.concatenate([readings.v for readings in some], axis=1).astype(np.float64, copy=False)
-    if (t[1:] < t[:-1]).any():
-        order = np.argsort(t, kind="stable")
-        t, v = t[order], v[:, order]
-    return Table(series, t, v)
+    v = np.concatenate([readings.v for readings in some], axis=1, dtype=np.float64)
+    return Table.of(series, t, v)
 
 
 def rows(group: Iterable[Readings], dtype: Any) -> Rows:
@@ -174,25 +195,46 @@ def order_of(series: Ints, t: Ints) -> NDArray[np.intp]:
 
 def cut_rows(some: Rows, length: int) -> Cells:
     """A cell for each series and window of `length` ns."""
+    if not len(some.t):
+        return _NO_CELLS
     starts = some.starts(length)
     ends = np.append(starts[1:], len(some.t))[: len(starts)]
-    t = some.t[starts]
-    series, last = some.series[starts], some.t[ends - 1]
-    return Cells(t // length * length, series, ends - starts, t, last, some.v)
+    t, last = some.t[starts], ends - 1
+    return Cells(
+        t0=t // length * length,
+        series=some.series[starts],
+        counts=ends - starts,
+        t_first=t,
+        first=some.v[starts],
+        t_last=some.t[last],
+        last=some.v[last],
+        v=some.v,
+    )
 
 
 def cut_tables(some: Iterable[Table], length: int) -> Cells:
     """A cell for each series and window of `length` ns."""
     parts = [part for table in some for part in table.by_window(length)]
     if not parts:
-        none = _NO_INTS
-        return Cells(none, none, none, none, none, np.empty(0))
-    sizes = [len(table.series) for _, table in parts]
-    each = np.array([(t0, len(table.t), table.t[0], table.t[-1]) for t0, table in parts], np.int64)
-    t0, counts, t_first, t_last = np.repeat(each, sizes, axis=0).T
-    series = np.concatenate([np.array(table.series, np.int64) for _, table in parts])
-    v = np.concatenate([table.v.ravel() for _, table in parts])
-    return Cells(t0, series, counts, t_first, t_last, v)
+        return _NO_CELLS
+    each = np.array(
+        [
+            (t0, len(table.t), table.t.item(table.first), table.t.item(table.last))
+            for t0, table in parts
+        ],
+        np.int64,
+    )
+    t0, counts, t_first, t_last = each.repeat([len(table.series) for _, table in parts], axis=0).T
+    return Cells(
+        t0=t0,
+        series=np.array([series for _, table in parts for series in table.series], np.int64),
+        counts=counts,
+        t_first=t_first,
+        first=np.concatenate([table.v[:, table.first] for _, table in parts]),
+        t_last=t_last,
+        last=np.concatenate([table.v[:, table.last] for _, table in parts]),
+        v=np.concatenate([table.v.ravel() for _, table in parts]),
+    )
 
 
 def joined(one: Cells, other: Cells) -> Cells:

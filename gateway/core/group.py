@@ -16,7 +16,7 @@ from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.cutting import Readings
 from gateway.core.entry import Entry
-from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey
+from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey, newest
 from gateway.core.registry import Device, Registry, Series, Stream
 from gateway.core.shapes import Table
 from gateway.core.summary import dump, encode, head, payload
@@ -287,11 +287,6 @@ def _payload(summary: f.SummaryMade, series: Series) -> str:
 def _sort(column: Column) -> tuple[int, Kind, np.dtype[Any]]:
     """What columns have in common that are folded together: the same times, for one."""
     return id(column.t), column.key.kind, column.v.dtype
-
-
-def newest(t: NDArray[np.int64]) -> int:
-    """Where the greatest time stands; of equal ones the last."""
-    return len(t) - 1 - int(t[::-1].argmax()) if len(t) > 1 else 0
 
 
 def stored(series: Series) -> float | int | str:

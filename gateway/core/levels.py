@@ -40,10 +40,8 @@ class Level:
         if until <= since:
             return
         numbers, others = (some.between(since, until) for some in rows)
-        cells = joined(
-            cut_tables([table.between(since, until) for table in tables], self.length),
-            cut_rows(numbers, self.length),
-        )
+        inside = [part for table in tables if (part := table.between(since, until)) is not None]
+        cells = joined(cut_tables(inside, self.length), cut_rows(numbers, self.length))
         if len(cells.t0):
             self._numbers.merge(number_cells(cells))
         self._merge(sequence_cells(others, self.length))

@@ -85,3 +85,9 @@ class Batch:
 def distinct(numbers: NDArray[np.signedinteger]) -> list[int]:
     """Each once, in order. (The first `np.unique` imports numpy.ma: the gateway stood still.)"""
     return sorted(set(numbers.tolist()))
+
+
+def newest(t: NDArray[np.int64]) -> int:
+    """Where the greatest time stands; of equal ones the last. Mostly it is the last of all."""
+    end = len(t) - 1
+    return end if t[end] == t.max() else end - int(t[::-1].argmax())
