@@ -47,7 +47,7 @@ class DataShape(Shape):
 
     def key(self, burst: Burst) -> Hashable:
         assert burst.layout is not None
-        return burst.layout.fields, burst.layout.resolution
+        return id(burst.layout.fields), burst.layout.resolution  # like ones are the same
 
     def decode(self, bursts: Sequence[Burst], *, latest: int) -> None:
         layout = bursts[0].layout
@@ -151,14 +151,14 @@ class Strip(NamedTuple):
         raw, sound = self._raw(block), np.ones(len(block), np.bool_)
         if field.kind is Kind.BOOLEAN:
             truth, known = booleans(raw)
-            sound &= known.all(axis=(0, 2))
+            sound &= _throughout(known)
             return truth.reshape(len(self.spans), -1), sound
         if span.tiny:
             raw, known = numbers(raw)
-            sound &= known.all(axis=(0, 2))
+            sound &= _throughout(known)
         if span.tag is None and field.type in RANGES:
             low, high = RANGES[field.type]
-            sound &= ((raw >= low) & (raw <= high)).all(axis=(0, 2))
+            sound &= _throughout((raw >= low) & (raw <= high))
         value: NDArray[Any]
         if _plain(field) and not span.is_float and field.type in RANGES:
             value = raw.astype(np.uint64 if field.type == UINT64 else np.int64)
@@ -168,7 +168,7 @@ class Strip(NamedTuple):
             if not _plain(field):
                 scales = self._each([field.scale for field in self.fields])
                 value = value * scales + self._each([field.offset for field in self.fields])
-            sound &= np.isfinite(value).all(axis=(0, 2))
+            sound &= _throughout(np.isfinite(value))
         return value.reshape(len(self.spans), -1), sound
 
     def _raw(self, block: NDArray[np.uint8]) -> NDArray[Any]:
@@ -184,6 +184,16 @@ class Strip(NamedTuple):
 
     def _each(self, numbers: list[float]) -> NDArray[np.float64]:
         return np.array(numbers)[:, np.newaxis, np.newaxis]
+
+
+def _throughout(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """In which messages all numbers are good: (columns, messages, rows) of them. Mostly in all,
+    and to see that takes a fiftieth of the time.
+    """
+    if good.all():
+        return np.ones(good.shape[1], np.bool_)
+    found: NDArray[np.bool_] = np.logical_and.reduce(good, axis=(0, 2))
+    return found
 
 
 def strips(spans: Sequence[Span], fields: Sequence[Field]) -> list[Strip]:

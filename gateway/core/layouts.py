@@ -51,9 +51,16 @@ class Field:
         return Kind.TEXT if self.type == TEXT else Kind.NUMBER
 
 
+_KNOWN: dict[tuple[Field, ...], tuple[Field, ...]] = {}
+_MOST_KNOWN = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A valid schema. resolution: times count in 10**-resolution seconds (3, 6 or 9)."""
+    """A valid schema. resolution: times count in 10**-resolution seconds (3, 6 or 9).
+
+    Devices of one make share their fields, so that one look tells that they are alike.
+    """
 
     sid: int
     resolution: int
@@ -68,7 +75,7 @@ def read_schema(schema: Schema) -> Layout:
     fields = tuple(_read_field(source) for source in schema.fields)
     if len({field.metric for field in fields}) < len(fields):
         raise WireError("a schema names a metric twice")
-    return Layout(schema.sid, schema.resolution, fields, schema.fingerprint)
+    return Layout(schema.sid, schema.resolution, _shared(fields), schema.fingerprint)
 
 
 def _read_field(source: dict[Any, Any]) -> Field:
@@ -100,4 +107,11 @@ def layout_to_json(layout: Layout) -> str:
 def layout_from_json(text: str, *, sid: int, resolution: int, fingerprint: bytes) -> Layout:
     """The reverse of `layout_to_json`. Raises ValueError, TypeError for other text."""
     fields = tuple(Field(**field) for field in json.loads(text))
-    return Layout(sid, resolution, fields, fingerprint)
+    return Layout(sid, resolution, _shared(fields), fingerprint)
+
+
+def _shared(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """The same for all schemas with such fields."""
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    return _KNOWN.setdefault(fields, fields)
