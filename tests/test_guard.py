@@ -16,8 +16,10 @@ from tests.faults.devices import (
     frame,
     healthy,
     hello,
+    introduced,
     metric,
     now_ms,
+    opened,
     reading,
     schema,
     until,
@@ -85,12 +87,9 @@ async def test_all_readings_come_once_however_the_stream_is_cut(
     gateway: GatewayProcess, seed: int
 ) -> None:
     dice = random.Random(seed)
-    device, line = f"cut-{seed}", Cut(gateway)
+    device = f"cut-{seed}"
     stream, expected, pings = _stream(dice)
-    line.say(upgrade(gateway))
-    line.hear(b"\r\n\r\n")
-    line.say(frame(hello(device, new_epoch())))
-    line.hear(b"\x82")
+    line = introduced(gateway, device)
     line.say(frame(schema()))
     most = dice.choice((3, 50, 1000, 100_000))
     heard = b""
@@ -120,9 +119,7 @@ async def test_frames_before_the_answer_are_taken(gateway: GatewayProcess) -> No
 
 
 async def test_a_frame_that_is_too_long_is_refused_at_its_head(gateway: GatewayProcess) -> None:
-    line = Cut(gateway)
-    line.say(upgrade(gateway))
-    line.hear(b"\r\n\r\n")
+    line = opened(gateway)
     line.say(b"\x82\xff" + (2**40).to_bytes(8, "big") + bytes(4))
     assert line.hear(b"\x03\xf1").startswith(b"\x88")  # 1009
     line.fin()
@@ -132,11 +129,7 @@ async def test_a_frame_that_is_too_long_is_refused_at_its_head(gateway: GatewayP
 async def test_a_message_that_cannot_be_read_is_not_taken_for_one_of_many_alike(
     gateway: GatewayProcess,
 ) -> None:
-    line = Cut(gateway)
-    line.say(upgrade(gateway))
-    line.hear(b"\r\n\r\n")
-    line.say(frame(hello("broken", new_epoch())))
-    line.hear(b"\x82")
+    line = introduced(gateway, "broken")
     line.say(frame(schema()))
     said = [frame(_small(seq)) for seq in range(1, 61)]
     line.say(b"".join(said[:40]))

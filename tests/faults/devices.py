@@ -15,7 +15,7 @@ from typing import Any
 import cbor2
 
 from tests.processes import PATIENCE_S, GatewayProcess
-from tests.wire_client import WireClient
+from tests.wire_client import WireClient, new_epoch
 
 FAST = '[summaries]\nwindows = ["10s", "1m"]\nlateness = "1s"\n[store]\ncommit_interval_ms = 5\n'
 MARK = b"mark"
@@ -81,6 +81,22 @@ class Cut:
     def rst(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+
+
+def opened(gateway: GatewayProcess) -> Cut:
+    """A WebSocket on which nothing was said yet."""
+    line = Cut(gateway)
+    line.say(upgrade(gateway))
+    line.hear(b"\r\n\r\n")
+    return line
+
+
+def introduced(gateway: GatewayProcess, device: str, epoch: bytes | None = None) -> Cut:
+    """A connection on which a device was welcomed."""
+    line = opened(gateway)
+    line.say(frame(hello(device, epoch or new_epoch())))
+    line.hear(b"\x82")
+    return line
 
 
 def metric(gateway: GatewayProcess, name: str) -> float:

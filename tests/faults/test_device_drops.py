@@ -14,6 +14,7 @@ from tests.faults.devices import (
     hello,
     metric,
     names,
+    opened,
     reading,
     resumed,
     schema,
@@ -38,10 +39,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 def broken(gateway: GatewayProcess, said: bytes, *, answered: bytes, how: str) -> None:
     """Open up to what `answered` ends with, say `said`, and break."""
-    cut = Cut(gateway)
+    cut = opened(gateway) if answered else Cut(gateway)
     if answered:
-        cut.say(upgrade(gateway))
-        cut.hear(b"\r\n\r\n")
         cut.say(answered)
         cut.hear(b"\x82")
     cut.say(said)
@@ -92,9 +91,7 @@ async def test_a_cut_in_the_readings_and_a_return_each_time(
 async def test_a_connection_that_says_nothing_is_counted_until_it_goes(
     gateway: GatewayProcess,
 ) -> None:
-    cut = Cut(gateway)
-    cut.say(upgrade(gateway))
-    cut.hear(b"\r\n\r\n")
+    cut = opened(gateway)
     await until(lambda: metric(gateway, "gateway_links") == 1)
     cut.rst()
     await healthy(gateway)

@@ -14,17 +14,17 @@ import pytest
 from tests.faults.devices import (
     HEAVY,
     MARK,
-    Cut,
     begin,
     frame,
     healthy,
     hello,
+    introduced,
     losses,
     metric,
     names,
+    opened,
     reading,
     until,
-    upgrade,
     values,
 )
 from tests.processes import GatewayProcess
@@ -74,11 +74,7 @@ async def test_a_takeover_drains_what_is_under_way(
 async def test_the_gateway_closes_the_socket_only_after_the_device(gateway: GatewayProcess) -> None:
     """Who is cut off before it has read the close frame never learns the code (RFC 6455, 7.1.1)."""
     one, epoch = name(), new_epoch()
-    cut = Cut(gateway)
-    cut.say(upgrade(gateway))
-    await asyncio.to_thread(cut.hear, b"\r\n\r\n")
-    cut.say(frame(hello(one, epoch)))
-    await asyncio.to_thread(cut.hear, b"\x82")
+    cut = await asyncio.to_thread(introduced, gateway, one, epoch)
     async with WireClient(gateway.link, one) as newer:
         await newer.hello(epoch)
         heard = await asyncio.to_thread(cut.hear, b"a newer connection took over\x88")
@@ -154,9 +150,7 @@ async def test_a_newer_connection_that_breaks_at_once_leaves_nobody_deaf(
     for seq in range(1, 16):
         async with device:
             await device.hello(epoch, seq, seq - 1)
-            cut = Cut(gateway)
-            cut.say(upgrade(gateway))
-            await asyncio.to_thread(cut.hear, b"\r\n\r\n")
+            cut = await asyncio.to_thread(opened, gateway)
             cut.say(frame(hello(device.device, epoch, seq, seq)))
             getattr(cut, how)()
             await device.send({0: 18, 1: seq, 2: "x"})
