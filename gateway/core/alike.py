@@ -10,10 +10,8 @@ closely, goes the usual way (`core.columns`, `core.senml`), with the same result
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from gateway.core.data_shapes import DataShape, data_spans
-from gateway.core.frames import leading, row_at
+from gateway.core.frames import row_at
 from gateway.core.messages import Data, Senml
 from gateway.core.pack_shapes import pack_shape
 from gateway.core.shapes import Burst, Shape
@@ -81,11 +79,8 @@ class Shapes:
         if not row.goes_on(data, TOGETHER):
             return self.one(row.first(data), row.step)
         block = row.open(data)
-        numbers = shape.numbers(block)
-        if not len(numbers):
-            return None
-        count = leading(numbers - numbers[0] == np.arange(len(numbers), dtype=numbers.dtype))
-        return Found(shape, int(numbers[0]), count, block[:count].tobytes(), row.step)
+        first, count = shape.run(block)
+        return Found(shape, first, count, block[:count].tobytes(), row.step) if count else None
 
     def learn(self, raw: bytes, message: Data | Senml) -> None:
         """A message was read the usual way; learn its shape if that was not done too often.

@@ -126,11 +126,12 @@ class Row(NamedTuple):
         """The messages in all of them, shape (messages, size); those up to another frame."""
         frames = np.frombuffer(data, np.uint8, self.most * self.step, self.at)
         frames = frames.reshape(self.most, self.step)
-        count = leading((frames[:, : self.head] == frames[0, : self.head]).all(axis=1))
-        words = np.zeros((count, -(-self.size // _KEY)), np.uint32)
+        head = data[self.at : self.at + self.head]
+        frames = frames[: leading_like(frames[:, : self.head], head)]
+        words = np.zeros((len(frames), -(-self.size // _KEY)), np.uint32)
         messages = words.view(np.uint8)[:, : self.size]
-        messages[:] = frames[:count, self.head + _KEY :]
-        words ^= np.ascontiguousarray(frames[:count, self.head : self.head + _KEY]).view(np.uint32)
+        messages[:] = frames[:, self.head + _KEY :]
+        words ^= frames[:, self.head : self.head + _KEY].copy().view(np.uint32)
         return messages
 
 
@@ -152,6 +153,13 @@ def leading(flags: NDArray[np.bool_]) -> int:
     """How many are true before the first that is not."""
     first = int(flags.argmin())
     return len(flags) if flags[first] else first
+
+
+def leading_like(rows: NDArray[np.uint8], like: bytes) -> int:
+    """How many rows of bytes are the same as `like` before the first that is not; mostly all."""
+    if rows.tobytes() == like * len(rows):
+        return len(rows)
+    return leading(np.logical_and.reduce(rows == np.frombuffer(like, np.uint8), axis=1))
 
 
 def binary_frame(payload: bytes) -> bytes:

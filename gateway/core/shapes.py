@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gateway.core import cbor
 from gateway.core.clock import Now
-from gateway.core.frames import leading
+from gateway.core.frames import leading, leading_like
 from gateway.core.layouts import DTYPES, Layout
 from gateway.core.messages import BY_TYPE, Message, parse
 from gateway.core.readings import Clock, Kind, Timebase
@@ -127,24 +127,31 @@ class Shape(ABC):
         self._fits = re.compile(self.pattern, re.DOTALL).fullmatch
         self._number = spans[0]
         self._tiny = np.array([span.at for span in spans if span.tiny], np.intp)
-        same = np.ones(self.size, np.bool_)
+        self._same = np.full(self.size, 0xFF, np.uint8)
         for span in spans:
-            same[span.at : span.at + span.size] = False
-        self._same = np.flatnonzero(same)
-        self._bytes = np.frombuffer(raw, np.uint8)[same]
+            self._same[span.at : span.at + span.size] = 0
+        self._bytes = (np.frombuffer(raw, np.uint8) & self._same).tobytes()
 
     def number(self, raw: bytes) -> int:
         """The sequence number of a message that fits this shape, 0 if it does not fit."""
         found = self._fits(raw)
         return int.from_bytes(found[1], "big") if found else 0
 
-    def numbers(self, block: NDArray[np.uint8]) -> NDArray[Any]:
-        """The sequence numbers of messages, (n, size) bytes, up to the first that does not fit."""
-        fits = (block[:, self._same] == self._bytes).all(axis=1)
-        if len(self._tiny):
-            fits &= IS_TINY[block[:, self._tiny]].all(axis=1)
-        fit = leading(fits)
-        return self._number.read(block[:fit])[:, 0]
+    def run(self, block: NDArray[np.uint8]) -> tuple[int, int]:
+        """The number of the first of these messages, (n, size) bytes, and how many of them fit
+        this shape and are numbered one by one.
+        """
+        block = block[: leading_like(block & self._same, self._bytes)]
+        if len(self._tiny) and len(block):
+            known = np.logical_and.reduce(IS_TINY[block[:, self._tiny]], axis=1)
+            block = block[: leading(known)]
+        if not len(block):
+            return 0, 0
+        numbers = self._number.read(block)[:, 0]
+        first = int(numbers[0])
+        numbers = numbers[: 256**self._number.size - first]
+        steps = np.arange(len(numbers), dtype=numbers.dtype)
+        return first, leading(numbers - numbers[0] == steps)
 
     def key(self, _burst: "Burst") -> Hashable:
         """Bursts with the same key, and of this shape, are decoded together."""

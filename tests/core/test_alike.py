@@ -220,7 +220,7 @@ def test_whatever_else_differs_is_another_message() -> None:
         changed[at] ^= 1
         assert bool(shape.number(bytes(changed))) == (at in numbers), at
         block = np.frombuffer(changed, np.uint8).reshape(1, -1)
-        assert len(shape.numbers(block)) == (at in numbers), at
+        assert shape.run(block)[1] == (at in numbers), at
     assert shape.number(raw + b"x") == 0
     assert shape.number(raw[:-1]) == 0
 
@@ -258,7 +258,7 @@ def test_a_byte_that_is_no_whole_item_fits_no_shape(item: Any) -> None:
         changed = raw[:at] + bytes([byte]) + raw[at + 1 :]
         tiny = byte < 24 or 32 <= byte < 56 or byte in (0xF4, 0xF5)
         assert bool(shape.number(changed)) == tiny, byte
-        assert len(shape.numbers(np.frombuffer(changed, np.uint8).reshape(1, -1))) == tiny, byte
+        assert shape.run(np.frombuffer(changed, np.uint8).reshape(1, -1))[1] == tiny, byte
 
 
 def test_a_connection_knows_few_shapes_and_learns_seldom() -> None:
@@ -304,6 +304,21 @@ def test_messages_are_found_up_to_the_first_that_does_not_follow(
     assert found.step * count == len(stream) - 2
     if count >= TOGETHER:
         assert found.messages == b"".join(raws)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_number_that_begins_anew_does_not_follow(size: int) -> None:
+    """As many bytes hold no greater number; one that is sent in them is wrong."""
+    shapes, last = Shapes(), 256**size - 1
+    one = message(last, [1.5], k7=0)
+    shapes.learn(one, data(one))
+    raws = [
+        one.replace(last.to_bytes(size, "big"), (n % (last + 1)).to_bytes(size, "big"), 1)
+        for n in range(last - 5, last + 5)
+    ]
+    found = shapes.find(b"".join(map(frame, raws)), 0)
+    assert found is not None
+    assert (found.first, found.n, found.messages) == (last - 5, 6, b"".join(raws[:6]))
 
 
 def test_nothing_is_found_of_another_size_or_kind() -> None:
