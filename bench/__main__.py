@@ -13,7 +13,7 @@ import click
 from bench import disk, ingest, node_red, scale, slow, small, sse, upstream
 from bench.session import Session
 
-ROUNDS = {"ingest": ingest.run, "sse": sse.run, "mqtt": upstream.run}
+ROUNDS = {"ingest": ingest.run, "sse": sse.run, "mqtt": upstream.run, "series": scale.series}
 ONCE = {"small": small.run, "disk": disk.run, "slow": slow.run, "scale": scale.run}
 TARGET = Path("bench-results.json")
 
