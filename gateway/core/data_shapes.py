@@ -4,10 +4,11 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from cbor2 import CBORTag
 from numpy.typing import NDArray
 
 from gateway.core.layouts import RANGES, Field
-from gateway.core.messages import Data
+from gateway.core.messages import Data, is_uint
 from gateway.core.readings import INT64_MAX, Clock, Kind, Timebase
 from gateway.core.shapes import (
     Burst,
@@ -24,15 +25,18 @@ from gateway.core.shapes import (
     span_at,
 )
 
-SEQ, T0, COLUMNS = 1, 3, 5
-MOST_ROWS = 4096
+Ints = NDArray[np.int64]
+
+SEQ, T0, STEP, COLUMNS = 1, 3, 4, 5
+MOST_ROWS, MOST_STEP = 4096, 2**32
 UINT64 = 71
+OFFSETS = (64, 69, 70)
+"""Tags of the offsets that a shape may have: none is below 0, nor so great as to overflow."""
 
 
 class DataShape(Shape):
-    """rows: readings of each column. step: between rows, in the schema's resolution.
-
-    clock: 0 (Unix time), a boot, or None for the connection's.
+    """rows: readings of each column. step: between rows, or where their offsets stand; in the
+    schema's resolution. clock: 0 (Unix time), a boot, or None for the connection's.
     """
 
     kind = Data.TYPE
@@ -40,9 +44,14 @@ class DataShape(Shape):
     def __init__(self, raw: bytes, data: Data, spans: Sequence[Span]) -> None:
         super().__init__(raw, spans)
         self.sid, self.clock = data.sid, data.clock
-        _, self.t0, *self.columns = spans
-        self.rows = max((span.rows for span in self.columns), default=1)
-        self.step = data.step or 0
+        _, self.t0, *rest = spans
+        self.columns = rest[-len(data.columns) :]
+        self.rows = rest[0].rows
+        self.step: Span | int = 0
+        if len(rest) > len(self.columns):
+            self.step = rest[0]
+        elif self.rows > 1:
+            self.step = data.step
         self.readings = self.rows * len(self.columns)
 
     def key(self, burst: Burst) -> Hashable:
@@ -52,28 +61,23 @@ class DataShape(Shape):
     def decode(self, bursts: Sequence[Burst], *, latest: int) -> None:
         layout = bursts[0].layout
         assert layout is not None
-        unit, after = 10 ** (9 - layout.resolution), (self.rows - 1) * self.step
-        bounds = list(_bounds(bursts, unit=unit, after=after, latest=latest))
+        unit = 10 ** (9 - layout.resolution)
+        bounds = list(_bounds(bursts, unit=unit, latest=latest))
         bursts = [burst for burst, most in zip(bursts, bounds, strict=True) if most >= 0]
         if not bursts or not self._suits(layout.fields):
             return
-        block = self.block(bursts)
-        counts, starts = shares(bursts)
+        block, (counts, starts) = self.block(bursts), shares(bursts)
+        most = np.repeat(np.array([most for most in bounds if most >= 0], np.uint64), counts)
         offsets = np.repeat(np.array([burst.base.offset for burst in bursts], np.int64), counts)
-        most = np.array([most for most in bounds if most >= 0], np.uint64)
-        t0 = self.t0.read(block)[:, 0].astype(np.uint64)
-        good = t0 <= np.repeat(most, counts)
-        t = t0.astype(np.int64) * unit + offsets
+        first, last, t, good = self._times(block, most, unit, offsets)
+        low = np.minimum.reduceat(first, starts).tolist()
+        high = np.maximum.reduceat(last, starts).tolist()
         parts: list[tuple[tuple[Metric, ...], NDArray[Any]]] = []
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
             for strip in strips(self.columns, layout.fields):
                 v, sound = strip.read(block)
                 good &= sound
                 parts.append((strip.metrics, v))
-        low = np.minimum.reduceat(t, starts).tolist()
-        high = (np.maximum.reduceat(t, starts) + after * unit).tolist()
-        if self.rows > 1:
-            t = (t[:, None] + np.arange(self.rows, dtype=np.int64) * (self.step * unit)).ravel()
         fine = np.logical_and.reduceat(good, starts).tolist()
         for n, burst in enumerate(bursts):
             if fine[n]:
@@ -83,31 +87,53 @@ class DataShape(Shape):
                 tables = [Table(metrics, times, v[:, part]) for metrics, v in parts]
                 burst.decoded = Decoded(tables, low[n], high[n])
 
+    def _times(
+        self, block: NDArray[np.uint8], most: NDArray[np.uint64], unit: int, offsets: Ints
+    ) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
+        """The earliest and the latest of each message, all of all (ns), and in which messages none
+        is after `most`. unit: ns that one of the device's clock is; offsets: to add.
+        """
+        if isinstance(self.step, Span):
+            steps = self.step.read(block).astype(np.int64)
+        else:
+            steps = np.arange(self.rows, dtype=np.int64)[np.newaxis] * self.step
+        least, greatest = steps.min(axis=1), steps.max(axis=1)
+        t0 = self.t0.read(block)[:, 0].astype(np.uint64)
+        good = (t0 <= most) & (greatest.astype(np.uint64) <= most - t0)
+        t = t0.astype(np.int64) * unit + offsets
+        each = (t[:, np.newaxis] + steps * unit).ravel()
+        return t + least * unit, t + greatest * unit, each, good
+
     def _suits(self, fields: Sequence[Field]) -> bool:
         """Whether columns of this shape are what the schema says."""
         return len(fields) == len(self.columns) and all(map(_suit, self.columns, fields))
 
 
 def data_spans(raw: bytes, data: Data) -> list[Span] | None:
-    """Where seq, time and columns stand, in this order; None if they have no fixed place."""
-    if data.valid is not None or type(data.step) not in (int, type(None)):
+    """Where seq, time, offsets if there are any, and columns stand, in this order; None if they
+    have no fixed place.
+    """
+    if data.valid is not None:
         return None
     places = dict(pairs(raw, 0))
-    starts = [places[SEQ], places[T0], *items(raw, places[COLUMNS])]
-    found = [span_at(raw, at) for at in starts]
+    starts = [places[SEQ], places[T0]]
+    if type(data.step) is CBORTag:
+        starts.append(places[STEP])
+    found = [span_at(raw, at) for at in (*starts, *items(raw, places[COLUMNS]))]
     known = [span for span in found if span is not None]
     if len(known) < len(found) or known[0] != min(known) or any(span.tiny for span in known[:2]):
         return None
     rows = {span.rows for span in known[2:]}
-    arrays = any(span.tag is not None for span in known)
-    if arrays and (len(rows) > 1 or not _fair(max(rows), data.step)):
-        return None
-    return known
+    return known if len(rows) == 1 and _fair(rows.pop(), data.step) else None
 
 
-def _fair(rows: int, step: int | None) -> bool:
-    """Whether there is a time for every row, and not too many of them."""
-    return rows <= MOST_ROWS and (rows == 1 or step is not None)
+def _fair(rows: int, step: Any) -> bool:
+    """Whether there is a time for every row, neither too many of them nor too far apart."""
+    if rows > MOST_ROWS:
+        return False
+    if type(step) is CBORTag:
+        return step.tag in OFFSETS
+    return rows == 1 if step is None else is_uint(step) and (rows == 1 or step <= MOST_STEP)
 
 
 def _suit(span: Span, field: Field) -> bool:
@@ -127,10 +153,10 @@ def _bounds(bursts: Sequence[Burst], **how: int) -> Iterator[int]:
         yield most
 
 
-def _bound(base: Timebase, *, unit: int, after: int, latest: int) -> int:
-    """The greatest t0 of a message whose times all fit; below 0 if there is none."""
+def _bound(base: Timebase, *, unit: int, latest: int) -> int:
+    """The greatest time of a device's clock that fits; below 0 if there is none."""
     most = INT64_MAX if base.clock is Clock.UNKNOWN else min(latest, INT64_MAX)
-    return (most - max(base.offset, 0)) // unit - after
+    return (most - max(base.offset, 0)) // unit
 
 
 class Strip(NamedTuple):

@@ -13,7 +13,7 @@ from gateway.core import cbor
 from gateway.core.alike import ENOUGH, MOST_SHAPES, TOGETHER, Shapes, decode, shape_of
 from gateway.core.clock import Now
 from gateway.core.columns import read_data
-from gateway.core.data_shapes import data_spans
+from gateway.core.data_shapes import OFFSETS, data_spans
 from gateway.core.layouts import BOOLEAN, DTYPES, RANGES, Field, Layout
 from gateway.core.messages import Data, Senml, parse
 from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
@@ -84,12 +84,10 @@ def bursts(draw: st.DrawFn) -> tuple[list[bytes], Layout, Timebase]:
         fields.append(Field(f"m{n}", "", type_, scale, offset))
         columns.append(draw(_column(tag, rows, count, scalar=scalar)))
     resolution = draw(st.sampled_from([3, 6]))
-    step = draw(st.sampled_from([1, 1000, 2**62])) if rows > 1 else None
-    more: dict[str, Any] = {} if step is None else {"k4": step}
-    more["k7"] = 0
+    steps = draw(_steps(rows, count, scalar=scalar))
     t0 = draw(st.sampled_from([T0, T0 * 1000, 2**40, 2**63]))
     raws = [
-        message(FIRST + n, [column[n] for column in columns], t0=t0 + n, **more)
+        message(FIRST + n, [column[n] for column in columns], t0=t0 + n, k7=0, **steps[n])
         for n in range(count)
     ]
     base = draw(
@@ -102,6 +100,18 @@ def bursts(draw: st.DrawFn) -> tuple[list[bytes], Layout, Timebase]:
         )
     )
     return raws, layout(*fields, resolution=resolution), base
+
+
+def _steps(rows: int, count: int, *, scalar: bool) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Key 4 of each message: the same step, or an array of offsets."""
+    same = st.sampled_from([1, 1000, 2**32] if rows > 1 else [None, 0, 2**62])
+    kinds = [same.map(lambda step: [{} if step is None else {"k4": step}] * count)]
+    if not scalar:
+        kinds += [
+            _column(tag, rows, count, scalar=False).map(lambda some: [{"k4": one} for one in some])
+            for tag in OFFSETS
+        ]
+    return st.one_of(kinds)
 
 
 def _column(tag: int, rows: int, count: int, *, scalar: bool) -> st.SearchStrategy[list[Any]]:
@@ -199,7 +209,14 @@ def test_one_that_needs_a_closer_look_does_not_keep_the_others() -> None:
         message(FIRST, [CBORTag(64, b"12")]),
         message(FIRST, [CBORTag(64, b"12"), CBORTag(64, b"123")], k4=1),
         message(FIRST, [CBORTag(64, b"12"), 1.5], k4=1),
-        message(FIRST, [CBORTag(64, b"12")], k4=CBORTag(64, b"12")),
+        message(FIRST, [CBORTag(64, b"12")], k4=CBORTag(64, b"123")),
+        message(FIRST, [CBORTag(64, b"12")], k4=CBORTag(72, b"12")),
+        message(FIRST, [CBORTag(64, b"1")], k4=CBORTag(71, bytes(8))),
+        message(FIRST, [CBORTag(64, b"12")], k4=2**62),
+        message(FIRST, [1.5], k4=CBORTag(64, b"12")),
+        message(FIRST, [1.5], k4=-1),
+        message(FIRST, [1.5], k4="1"),
+        message(FIRST, [1.5], k4=True),
         message(FIRST, [1.5], k6={0: b"\x01"}),
     ],
 )
