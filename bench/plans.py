@@ -90,6 +90,13 @@ def in_turn(port: int, readings: int) -> Plan:
     return _sensorlink(port, templates, readings)
 
 
+def uneven(port: int, readings: int) -> Plan:
+    """DATA messages of one float32 column with a time for each reading."""
+    offsets = cbor2.CBORTag(69, np.arange(readings, dtype="<u2").tobytes())
+    templates = [cbor2.dumps(_table(1, readings, seed) | {4: offsets}) for seed in range(TEMPLATES)]
+    return _sensorlink(port, templates, readings)
+
+
 def wide(port: int, *, fields: int, rows: int) -> Plan:
     """DATA messages of so many float32 columns."""
     templates = [cbor2.dumps(_table(fields, rows, seed)) for seed in range(TEMPLATES)]
