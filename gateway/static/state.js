@@ -37,8 +37,9 @@ class Series {
     return this.#dated && this.rhythm.isStale(now - this.t, floor);
   }
 
-  isSilent(now) {
-    return this.#dated && this.rhythm.isSilent(now - this.t);
+  /** `since`: when its device came online, which is when it begins to be waited for. */
+  isSilent(now, since) {
+    return this.#dated && this.rhythm.isSilent(now - Math.max(this.t, since));
   }
 
   get #dated() {
@@ -159,7 +160,8 @@ export class State {
   /** Series of which a value is overdue so long that something must be wrong. */
   silent() {
     const now = this.now();
-    return [...this.series.values()].filter((series) => series.isSilent(now));
+    const since = ({ dev }) => this.devices.get(dev)?.since ?? 0;
+    return [...this.series.values()].filter((series) => series.isSilent(now, since(series)));
   }
 
   /** What is wrong with a series first of all: one of the causes of `troubles`, or null. */

@@ -95,6 +95,21 @@ def test_what_is_wrong_stands_first_and_is_marked(page: Page, plain_gateway: Any
     expect(page.locator("series-view .trouble")).to_have_text(re.compile("silent for 5 min"))
 
 
+def test_a_device_that_just_woke_up_gets_its_time_to_speak(page: Page, plain_gateway: Any) -> None:
+    """It sleeps longer than its series are quiet while it is awake."""
+    asleep_since, woke = NOW - 300_000, NOW - 1000
+    script(
+        page,
+        reading(4, t=asleep_since),
+        summary(low=3, high=4, w="1m", t0=asleep_since - 60_000, t1=asleep_since, n=2),
+        status("d-1", "online", t=woke),
+        devices=[device("d-1", since=woke)],
+    )
+    page.goto(plain_gateway.url)
+    expect(page.locator('series-tile[data-device="d-1"]')).to_contain_text("stale")
+    expect(page.locator("#attention").get_by_role("status")).to_have_text("The device is well")
+
+
 def test_a_device_that_is_well_again_goes_back_to_its_place(page: Page, plain_gateway: Any) -> None:
     bodies = [
         stream(HELLO, reading(1, dev="d-1"), reading(2, dev="d-2"), ("alert", HOT), retry=50),
