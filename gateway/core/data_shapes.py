@@ -90,8 +90,9 @@ class DataShape(Shape):
     def _times(
         self, block: NDArray[np.uint8], most: NDArray[np.uint64], unit: int, offsets: Ints
     ) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
-        """The earliest and the latest of each message, all of all (ns), and in which messages none
-        is after `most`. unit: ns that one of the device's clock is; offsets: to add.
+        """The earliest and the latest time of each message, those of all readings (ns UTC), and
+        which messages have none after `most`. A device's time is so many units of ns, and an
+        offset.
         """
         if isinstance(self.step, Span):
             steps = self.step.read(block).astype(np.int64)

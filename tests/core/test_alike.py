@@ -224,6 +224,32 @@ def test_messages_without_a_shape(raw: bytes) -> None:
     assert shape_of(raw, data(raw)) is None
 
 
+ODD_STEPS = st.one_of(
+    st.none(), st.integers(-2, 5), st.booleans(), st.just("1"), st.floats(),
+    st.builds(CBORTag, st.sampled_from([0, *TAGS]), st.sampled_from([b"", b"12", bytes(8)])),
+)  # fmt: skip
+ODD_COLUMNS = st.one_of(
+    st.floats(), st.integers(-300, 300), st.booleans(), st.just("x"), st.none(),
+    st.builds(CBORTag, st.sampled_from([0, *TAGS]), st.sampled_from([b"", b"12", bytes(8)])),
+)  # fmt: skip
+
+
+@given(ODD_STEPS, st.lists(ODD_COLUMNS, min_size=1, max_size=3), st.sampled_from([0, 1, *TAGS]))
+def test_what_is_rejected_by_itself_is_not_taken_among_others(
+    step: Any, columns: list[Any], type_: int
+) -> None:
+    raw, form = message(FIRST, columns, k4=step, k7=0), layout(Field("v", "", type_))
+    shape = shape_of(raw, data(raw))
+    if shape is None:
+        return
+    one = Burst(shape, form, NOW, FIRST).add(raw, 1)
+    decode([one], latest=INT64_MAX)
+    try:
+        one_by_one([raw], form, DEVICE, INT64_MAX)
+    except Rejected:
+        assert one.decoded is None
+
+
 def test_whatever_else_differs_is_another_message() -> None:
     raw = message(FIRST, [1.5], k7=0)
     shape = shape_of(raw, data(raw))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from gateway.core.readings import NS_PER_MS, Clock
 from gateway.errors import StoreError, StoreUnavailable
@@ -100,7 +101,6 @@ async def test_csv(live: SqliteStore) -> None:
 
 
 async def test_parquet(live: SqliteStore) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     out = io.BytesIO()
     assert to_parquet(pieces(live.path), out) == 16
     table = parquet.read_table(io.BytesIO(out.getvalue()))
