@@ -102,6 +102,8 @@ def test_the_page_says_how_to_start_a_first_device(page: Page, plain_gateway: An
     link = plain_gateway.url.replace("http", "ws", 1).rstrip("/") + "/link"
     expect(page.locator("#empty")).to_be_visible()
     expect(page.locator("#start-command")).to_have_text(f"simulate host --url {link}")
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_the_filter_leaves_matching_series(page: Page, plain_gateway: Any) -> None:
