@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from gateway import mqtt
-from gateway.bridge import META_SESSION, Bridge, Ground
+from gateway.bridge import META_BACKLOG, META_SESSION, Bridge, Ground
 from gateway.config import Config
 from gateway.core.acks import Acks
 from gateway.core.clock import Now
@@ -70,6 +70,7 @@ class Forwarding:
             ground,
             connect=mqtt.connect,
             session=opened.meta.get(META_SESSION),
+            backlog=int(opened.meta.get(META_BACKLOG, 0)),
             full=opened.meta.get("outbox") == "full",
         )
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bridge import META_SESSION
+from gateway.bridge import META_BACKLOG, META_SESSION
 from gateway.bridge.feed import PAGE
 from gateway.core.broker import Reply
-from gateway.core.facts import MetaSet
+from gateway.core.facts import OutboxPut
 from tests.brokers import PUBLISH, ScriptedBroker, text, until, varint
 from tests.proxies import Proxy
 from tests.upstream import BASE, UP, Site
@@ -198,8 +198,8 @@ async def test_the_first_session_is_remembered_and_nothing_is_sent_again() -> No
         async with site.running():
             await until(lambda: site.bridge.stats.acked)
         assert site.reopened == []
-        metas = [fact for fact in site.facts if isinstance(fact, MetaSet)]
-        assert metas == [MetaSet(META_SESSION, session_of(broker))]
+        metas = [fact.value for fact in site.facts if fact[0] == META_SESSION]
+        assert metas == [session_of(broker)]
 
 
 @BOTH
@@ -251,6 +251,23 @@ async def test_what_is_owed_is_asked_for_until_the_disk_can_be_read() -> None:
             await until(lambda: site.reopened)
 
 
+async def test_rows_wait_until_what_the_broker_lost_is_open_again() -> None:
+    async with ScriptedBroker() as broker:
+        site = Site(broker.url, session=session_of(broker))
+        site.outbox.acked = 1_700_000_000_000
+        site.slow = True
+        lost = site.outbox.number()
+        late = [site.put(summary(site, age_s=0)) for _ in range(3)]
+        async with site.running():
+            await until(lambda: site.reopened and site.bridge.stats.acked)
+            assert broker.ids == []
+            site.outbox.put(late_row := summary(site, age_s=0)._replace(id=lost, backfill=True))
+            site.outbox.rows = dict(sorted(site.outbox.rows.items()))
+            site.bridge.reopened()
+            await until(lambda: not site.outbox.rows)
+        assert broker.ids == [late_row.id, *late]
+
+
 async def test_rows_that_are_open_again_go_out_on_the_same_connection() -> None:
     async with ScriptedBroker() as broker:
         site = Site(broker.url)
@@ -280,7 +297,7 @@ async def test_rows_that_are_open_again_go_out_on_the_same_connection() -> None:
 # -- live and history ---------------------------------------------------------------------------
 
 
-def summary(site: Site, *, age_s: int) -> object:
+def summary(site: Site, *, age_s: int) -> OutboxPut:
     end = site.now().ms - age_s * 1000
     body = {"v": 1, "dev": "d", "m": "t", "w": "10s", "t0": end - 10_000, "t1": end}
     return UP.summary(site.outbox.number(), end, body)
@@ -302,6 +319,31 @@ async def test_a_live_topic_is_never_given_an_older_summary_after_a_newer() -> N
         assert late == sorted(late)
         assert late
         assert len({*live, *late}) == 130
+
+
+async def test_after_a_restart_too_a_live_topic_is_never_given_an_older_summary() -> None:
+    """No acknowledgement was durable: all goes again, and the gateway forgot in which order."""
+    async with ScriptedBroker(connack_properties={33: 1}, delay=0.001) as broker:
+        site = Site(broker.url)
+        rows = [summary(site, age_s=20) for _ in range(100)]
+        for row in rows:
+            site.put(row)
+        async with site.running():
+            await until(lambda: len(broker.ids) > 10)
+            rows += (newer := [summary(site, age_s=0) for _ in range(30)])
+            for row in newer:
+                site.put(row)
+            await until(lambda: not site.outbox.rows)
+        marks = [int(fact.value) for fact in site.facts if fact[0] == META_BACKLOG]
+        again = Site(broker.url, backlog=marks[-1])
+        for row in rows:
+            again.put(row)
+        async with again.running():
+            await until(lambda: not again.outbox.rows)
+        live = [m.id for m in broker.on(f"{BASE}/d/t/summary/10s")]
+    assert rows[99].id < marks[-1] < newer[0].id
+    assert live[-30:] == [row.id for row in newer]
+    assert list(dict.fromkeys(live)) == sorted(set(live))
 
 
 async def test_hours_of_outage_drain_as_backfill_beside_what_is_live() -> None:

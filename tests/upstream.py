@@ -133,10 +133,19 @@ class MemoryCommands:
 
 
 class Site:
-    """One gateway's upstream side. `skew` moves its Unix clock (ms)."""
+    """One gateway's upstream side. `skew` moves its Unix clock (ms).
+
+    slow: what the broker lost is open again only when a test calls `bridge.reopened`.
+    """
 
     def __init__(
-        self, url: str, *, session: str | None = None, full: bool = False, **changes: Any
+        self,
+        url: str,
+        *,
+        session: str | None = None,
+        backlog: int = 0,
+        full: bool = False,
+        **changes: Any,
     ) -> None:
         self.outbox = MemoryOutbox()
         self.facts: list[Fact] = []
@@ -145,6 +154,7 @@ class Site:
         self.statuses: list[OutboxPut] = []
         self.skew = 0
         self.reopened: list[int] = []
+        self.slow = False
         self.told: list[str] = []
         ground = Ground(
             config=Config(url, **changes),
@@ -155,7 +165,7 @@ class Site:
             post=self._post,
             number=self.outbox.number,
             statuses=lambda: self.statuses,
-            reopen=self.reopened.append,
+            reopen=self._reopen,
             alert=self.told.append,
             clock=self.now,
         )
@@ -164,6 +174,7 @@ class Site:
             connect=connect,
             backoff=Backoff(lambda: 0.0, first=0.02, most=0.2),
             session=session,
+            backlog=backlog,
             full=full,
         )
 
@@ -175,6 +186,11 @@ class Site:
         self.outbox.post(fact)
         if isinstance(fact, OutboxPut):
             self.bridge.wake()
+
+    def _reopen(self, since: int) -> None:
+        self.reopened.append(since)
+        if not self.slow:
+            asyncio.get_running_loop().call_soon(self.bridge.reopened)
 
     def alerts(self, count: int, *, size: int = 0) -> list[int]:
         """Put rows and wake the bridge; their numbers."""

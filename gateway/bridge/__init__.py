@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gateway.bridge.ground import Accepted, Commands, Declined, Ground, Held, Outbox, Stats
 from gateway.bridge.level import Level
 from gateway.bridge.pump import Pump
+from gateway.bridge.queue import META_BACKLOG
 from gateway.bridge.session import META_SESSION, Session
 from gateway.core.backoff import Backoff
 from gateway.core.broker import (
@@ -29,6 +30,7 @@ from gateway.core.broker import (
 from gateway.core.topics import OFFLINE, Upstream
 
 __all__ = [
+    "META_BACKLOG",
     "META_SESSION",
     "Accepted",
     "Bridge",
@@ -60,14 +62,16 @@ class Bridge:
         connect: Connect,
         backoff: Backoff | None = None,
         session: str | None = None,
+        backlog: int = 0,
         full: bool = False,
     ) -> None:
-        """session, full: what the last run left (`MetaSet`).
+        """session, backlog, full: what the last run left (`MetaSet`).
 
         Raises ConfigError for an unusable URL.
         """
         self.stats = ground.stats
         self._ground = ground
+        ground.newest.overtaken = backlog
         self._connect = connect
         self._backoff = backoff or Backoff(random.random)
         self._stopping = asyncio.Event()

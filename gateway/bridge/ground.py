@@ -105,7 +105,9 @@ class Ground:
     not matter). `reopen`: open what was acknowledged since (Unix ms), and call `Bridge.reopened`
     when that is durable; `alert`: tell that the outbox is full or ok.
 
-    dropped: rows up to this number are given up, their commit may still be under way."""
+    dropped: rows up to this number are given up, their commit may still be under way.
+    reopening: what the broker lost is about to be open again; rows wait for it, to go in order.
+    """
 
     config: MqttConfig
     upstream: Upstream
@@ -125,6 +127,7 @@ class Ground:
     recent: Recent = field(default_factory=Recent)
     newest: Newest = field(default_factory=Newest)
     dropped: int = 0
+    reopening: bool = False
 
     def __post_init__(self) -> None:
         self.mix = Mix(self.config.backlog_share)
@@ -139,6 +142,7 @@ class Ground:
         """What was settled may be open again."""
         self.recent = Recent()
         self.dropped = 0
+        self.reopening = False
 
     @property
     def seconds(self) -> float:

@@ -104,6 +104,7 @@ class Pump:
 
     async def run(self, link: Link) -> None:
         """Say that we are here, then send rows until the end."""
+        self._queue.rewind()
         self._announce()
         try:
             while self._going:

@@ -5,12 +5,13 @@ from collections import deque
 
 from gateway.bridge.feed import Feed
 from gateway.bridge.ground import Ground
-from gateway.core.facts import OutboxPut
+from gateway.core.facts import MetaSet, OutboxPut
 from gateway.errors import StoreError
 
 log = logging.getLogger(__name__)
 
 STORE_RETRY_S = 1.0
+META_BACKLOG = "mqtt_backlog"
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
@@ -18,7 +19,8 @@ LONGEST_PAUSE_S = 60.0
 class Queue:
     """Rows to try again come first, then backlog and live rows in turn.
 
-    boundary: no row has this number; older rows are backlog.
+    boundary: no row has this number; older rows are backlog. It is on the disk before any newer
+    row is, and so before one overtakes the backlog: a restart must know which may be overtaken.
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -39,10 +41,11 @@ class Queue:
         self._live.stir()
 
     def rewind(self) -> None:
-        """Old rows may be open again: everything that is open now is backlog."""
+        """Begin anew: everything that is open now is backlog."""
         self._again.clear()
         self._ground.refusals.forget_times()
         self._begin()
+        self._ground.post(MetaSet(META_BACKLOG, str(self.boundary)))
 
     # -- pauses -----------------------------------------------------------------------------
 
@@ -69,6 +72,8 @@ class Queue:
     async def next(self) -> OutboxPut | None:
         """The row whose turn it is, None if there is none now."""
         if self._paused_until and self._ground.seconds < self._paused_until:
+            return None
+        if self._ground.reopening:
             return None
         try:
             return await self._next()

@@ -51,4 +51,5 @@ class Session:
         self._owed = False
         if end is not None:
             log.warning("MQTT: the broker has lost our session; its last half hour is sent again")
+            self._ground.reopening = True
             self._ground.reopen(end - AUTOSAVE_MS)

@@ -142,8 +142,12 @@ class Recent:
 @dataclass(slots=True)
 class Newest:
     """The newest row per topic: an older one must neither overwrite what is retained, nor be
-    shown to live consumers of summaries after it."""
+    shown to live consumers of summaries after it.
 
+    overtaken: up to this number a newer row may have gone first in an earlier run.
+    """
+
+    overtaken: int = 0
     _rows: dict[str, int] = field(default_factory=dict)
     _live: dict[str, int] = field(default_factory=dict)
 
@@ -156,7 +160,8 @@ class Newest:
 
     def behind(self, put: OutboxPut) -> bool:
         """A summary that was overtaken on its live topic: what comes now is history."""
-        return put.window_ms > 0 and put.id < self._live.get(put.topic, 0)
+        newest = self._live.get(put.topic, 0)
+        return put.window_ms > 0 and (put.id <= self.overtaken or put.id < newest)
 
     def sent(self, put: OutboxPut, *, live: bool) -> None:
         """live: to the topic itself, not to that of the backfill."""

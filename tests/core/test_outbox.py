@@ -118,6 +118,13 @@ def test_a_summary_that_was_overtaken_is_history() -> None:
     assert not newest.behind(summary._replace(id=6))
 
 
+def test_what_may_have_been_overtaken_in_an_earlier_run_is_history() -> None:
+    newest, summary = Newest(overtaken=5), row(5)._replace(window_ms=10)
+    assert newest.behind(summary)
+    assert not newest.behind(summary._replace(id=6))
+    assert not newest.behind(row(5))
+
+
 def test_topics_published_afresh_outdate_the_backlog() -> None:
     newest = Newest()
     newest.sent(row(50, topic="old", retain=True), live=True)

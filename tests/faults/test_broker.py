@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,17 @@ async def start(gateway: GatewayProcess) -> None:
     await asyncio.to_thread(gateway.start)
 
 
-def check(gateway: GatewayProcess, subscriber: Subscriber, *, asked: int = 0) -> None:
+def check(gateway: GatewayProcess, subscriber: Subscriber, *, losses: Sequence[int]) -> None:
     """Each id has one payload, that of the disk; none is missing; in order, once repetitions are
-    left out. asked: so many messages had come when what the broker lost was sent again."""
+    left out. losses: so many messages had come whenever what the broker lost was sent again,
+    and history began anew."""
     found: dict[int, set[bytes]] = defaultdict(set)
-    topics: dict[tuple[bool, str], list[int]] = defaultdict(list)
+    topics: dict[tuple[int, str], list[int]] = defaultdict(list)
     for n, (number, topic, payload) in enumerate(subscriber.numbered()):
         if "/summary/" in topic:
             found[number].add(payload)
-            topics[n < asked, topic].append(number)
+            era = bisect_right(losses, n) if topic.endswith(BACKFILL) else 0
+            topics[era, topic].append(number)
     assert found == {number: {payload.encode()} for number, payload in ask(gateway, ROWS)}
     for topic, numbers in topics.items():
         order = list(dict.fromkeys(numbers))
@@ -141,6 +144,7 @@ async def test_what_a_forgetful_broker_lost_comes_again_by_itself(tmp_path: Path
         async with Proxy(broker.port) as proxy:
             gateway = GatewayProcess(tmp_path, more=config(proxy.port))
             subscriber = Subscriber(broker.port, "sensors/gw-1/#")
+            losses: list[int] = []
             async with subscriber.running():
                 await subscriber.ready.wait()
                 await start(gateway)
@@ -152,6 +156,7 @@ async def test_what_a_forgetful_broker_lost_comes_again_by_itself(tmp_path: Path
                         if gateway_too:
                             gateway.kill()
                         await wait(lambda: not subscriber.ready.is_set())
+                        losses.append(len(subscriber.numbered()))
                         if gateway_too:
                             await start(gateway)
                         await asyncio.to_thread(broker.start)
@@ -161,7 +166,7 @@ async def test_what_a_forgetful_broker_lost_comes_again_by_itself(tmp_path: Path
                 await drained(gateway)
                 await wait(lambda: everything(gateway, subscriber))
                 assert await asyncio.to_thread(gateway.stop) == 0
-                check(gateway, subscriber)
+                check(gateway, subscriber, losses=losses)
             repeated = [n for n, topic, _ in subscriber.numbered() if topic.endswith(BACKFILL)]
             assert repeated
 
@@ -190,7 +195,7 @@ async def test_what_a_broker_lost_unnoticed_comes_again_on_demand(tmp_path: Path
             await drained(gateway)
             await wait(lambda: everything(gateway, subscriber))
             assert await asyncio.to_thread(gateway.stop) == 0
-            check(gateway, subscriber, asked=came)
+            check(gateway, subscriber, losses=[came])
 
 
 async def test_a_command_is_taken_once_though_its_acknowledgement_died_with_the_gateway(
