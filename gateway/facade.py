@@ -12,7 +12,8 @@ from gateway.core.live import Live, Newest
 from gateway.core.order import OrderBody
 from gateway.core.orders import OrderRefused, Orders, Request
 from gateway.core.readings import NS_PER_MS, Kind, SeriesKey
-from gateway.core.registry import Device, Registry, Series
+from gateway.core.registry import Device, Registry
+from gateway.core.series import Series
 from gateway.core.summary import payload
 from gateway.disk import Disk
 from gateway.hub import Hub

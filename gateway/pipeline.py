@@ -16,7 +16,8 @@ from typing import Protocol
 from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.group import Group, Rules
-from gateway.core.registry import Device, Registry, Series, Stream
+from gateway.core.registry import Device, Registry, Stream
+from gateway.core.series import Series
 from gateway.core.settling import Settling
 from gateway.core.shapes import Burst
 from gateway.core.take import Taker, latest

@@ -83,7 +83,7 @@ def _settle(device: Device, boot: bytes, offset: int, found: list[Batch], group:
         for column in batch.columns:
             series = group.registry.series[column.key]
             placed = column._replace(t=column.t + offset)
-            group.late((series,), placed.t)
+            group.late((series.id,), placed.t)
             folding = Folding.of(series, placed, Clock.MAPPED)
             if (known := folding.readings()) is not None:
                 group.after += [partial(group.windows.fold, [known]), folding.learn]

@@ -16,7 +16,8 @@ from gateway.core.layouts import layout_from_json
 from gateway.core.live import Live
 from gateway.core.presence import Presence, status
 from gateway.core.readings import INT64_MAX, NS_PER_MS, Clock, Kind, SeriesKey
-from gateway.core.registry import Device, Registry, Series, Stream
+from gateway.core.registry import Device, Registry, Stream
+from gateway.core.series import Panel, Series
 from gateway.core.standing import CLOSED
 from gateway.core.summary import dump, payload
 from gateway.core.timekeeping import Timekeeper
@@ -111,8 +112,9 @@ def _schemas(known: Registry, opened: Opened) -> None:
 def _series(row: SeriesRow, device: Device) -> Series:
     series = Series(row.id, device, SeriesKey(device.name, row.metric, Kind(row.kind)), row.unit)
     if row.last_clock is not None:
-        series.learn(row.last_t_ns, row.last_value, Clock(row.last_clock))
-        series.fresh = series.unsettled = False
+        panel = Panel((series,))
+        panel.learn(row.last_t_ns, (row.last_value,), Clock(row.last_clock))
+        panel.fresh = panel.unsettled = False
     return series
 
 

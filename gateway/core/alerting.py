@@ -20,7 +20,8 @@ from gateway.core.gauging import Figures, Gauging
 from gateway.core.group import Folding, Group
 from gateway.core.judging import Slope, Times, Values, judge
 from gateway.core.readings import INT64_MAX, NS_PER_S
-from gateway.core.registry import Registry, Series
+from gateway.core.registry import Registry
+from gateway.core.series import Series
 from gateway.core.standing import Key, Standing
 from gateway.core.take import latest
 

@@ -32,9 +32,11 @@ class Readings(NamedTuple):
     t: Ints
     v: NDArray[Any]
 
-    def at(self, places: Sequence[int]) -> "Readings":
+    def at(self, places: slice) -> "Readings":
         """Those of the series at some places only."""
-        series = tuple([self.series[place] for place in places])
+        series = self.series[places]
+        if len(series) == len(self.series):
+            return self
         return self._replace(series=series, v=self.v[places])
 
     def apart(self) -> Iterator["Readings"]:

@@ -53,6 +53,7 @@ class DataShape(Shape):
         elif self.rows > 1:
             self.step = data.step
         self.readings = self.rows * len(self.columns)
+        self._strips: tuple[Sequence[Field], Sequence[Strip]] = (), ()
 
     def key(self, burst: Burst) -> Hashable:
         assert burst.layout is not None
@@ -64,7 +65,8 @@ class DataShape(Shape):
         unit = 10 ** (9 - layout.resolution)
         bounds = list(_bounds(bursts, unit=unit, latest=latest))
         bursts = [burst for burst, most in zip(bursts, bounds, strict=True) if most >= 0]
-        if not bursts or not self._suits(layout.fields):
+        found = self._strips_of(layout.fields)
+        if not bursts or not found:
             return
         block, (counts, starts) = self.block(bursts), shares(bursts)
         most = np.repeat(np.array([most for most in bounds if most >= 0], np.uint64), counts)
@@ -74,7 +76,7 @@ class DataShape(Shape):
         high = np.maximum.reduceat(last, starts).tolist()
         parts: list[tuple[tuple[Metric, ...], NDArray[Any]]] = []
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
-            for strip in strips(self.columns, layout.fields):
+            for strip in found:
                 v, sound = strip.read(block)
                 good &= sound
                 parts.append((strip.metrics, v))
@@ -105,9 +107,12 @@ class DataShape(Shape):
         each = (t[:, np.newaxis] + steps * unit).ravel()
         return t + least * unit, t + greatest * unit, each, good
 
-    def _suits(self, fields: Sequence[Field]) -> bool:
-        """Whether columns of this shape are what the schema says."""
-        return len(fields) == len(self.columns) and all(map(_suit, self.columns, fields))
+    def _strips_of(self, fields: Sequence[Field]) -> Sequence["Strip"]:
+        """All columns in strips; none if columns of this shape are not what the schema says."""
+        if self._strips[0] is not fields:  # those that were asked for last
+            suits = len(fields) == len(self.columns) and all(map(_suit, self.columns, fields))
+            self._strips = fields, strips(self.columns, fields) if suits else ()
+        return self._strips[1]
 
 
 def data_spans(raw: bytes, data: Data) -> list[Span] | None:
@@ -165,10 +170,7 @@ class Strip(NamedTuple):
 
     spans: Sequence[Span]
     fields: Sequence[Field]
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        return tuple((field.metric, field.kind, field.unit) for field in self.fields)
+    metrics: tuple[Metric, ...]
 
     def read(self, block: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values as `core.columns` makes them, shape (columns, times of all messages), and which
@@ -232,7 +234,10 @@ def strips(spans: Sequence[Span], fields: Sequence[Field]) -> list[Strip]:
             found[-1][1].append(field)
         else:
             found.append(([span], [field]))
-    return [Strip(*one) for one in found]
+    return [
+        Strip(some, those, tuple((field.metric, field.kind, field.unit) for field in those))
+        for some, those in found
+    ]
 
 
 def _continue(spans: Sequence[Span], fields: Sequence[Field], span: Span, field: Field) -> bool:

@@ -9,7 +9,8 @@ from gateway.core.clock import Now
 from gateway.core.judging import Turn
 from gateway.core.presence import ASLEEP
 from gateway.core.readings import NS_PER_MS, NS_PER_S
-from gateway.core.registry import Device, Registry, Series
+from gateway.core.registry import Device, Registry
+from gateway.core.series import Series
 from gateway.core.silences import Silences
 from gateway.core.standing import Key
 

@@ -17,14 +17,15 @@ from gateway.core.clock import Now
 from gateway.core.cutting import Readings
 from gateway.core.entry import Entry
 from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey, newest
-from gateway.core.registry import Device, Registry, Series, Stream
-from gateway.core.shapes import Table
+from gateway.core.registry import Device, Registry, Stream
+from gateway.core.series import Panel, Series
+from gateway.core.shapes import Metric, Table
 from gateway.core.summary import dump, encode, head, payload
 from gateway.core.topics import Upstream
 from gateway.core.windows import Windows
 
 MS_PER_DAY = 86_400_000
-TABLES_KEPT = 32
+PANELS_KEPT = 32
 
 
 class Folding(NamedTuple):
@@ -34,7 +35,7 @@ class Folding(NamedTuple):
     newest: where the newest stands, of equal times the last that arrived.
     """
 
-    series: Sequence[Series]
+    panel: Panel
     t: NDArray[np.int64] | None
     v: NDArray[Any]
     clock: Clock
@@ -45,20 +46,23 @@ class Folding(NamedTuple):
         """The readings of a column, at least one."""
         unknown = clock is Clock.UNKNOWN
         at = len(column.v) - 1 if unknown else newest(column.t)
-        return cls((series,), None if unknown else column.t, column.v[np.newaxis], clock, at)
+        t = None if unknown else column.t
+        return cls(Panel((series,)), t, column.v[np.newaxis], clock, at)
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        return self.panel.series
 
     def learn(self, latest: int = INT64_MAX) -> None:
         """Let the series know their newest reading."""
         t = None if self.t is None else int(self.t[self.newest])
-        for series, value in zip(self.series, self.v[:, self.newest].tolist(), strict=True):
-            series.learn(t, value, self.clock, latest=latest)
+        self.panel.learn(t, self.v[:, self.newest].tolist(), self.clock, latest=latest)
 
     def readings(self) -> Readings | None:
         """What the windows take, if the time is known."""
         if self.t is None:
             return None
-        numbers = tuple([series.id for series in self.series])
-        return Readings(numbers, self.series[0].key.kind, self.t, self.v)
+        return Readings(self.panel.numbers, self.series[0].key.kind, self.t, self.v)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,40 +118,47 @@ class Group:
         filled = [column for column in batch.columns if len(column.t)]
         for _, some in groupby(filled, _sort):
             columns = list(some)
-            series = tuple([self._series(column.key, column.unit) for column in columns])
+            panel = Panel([self._series(column.key, column.unit) for column in columns])
             first = columns[0].v[np.newaxis]
             v = first if len(columns) == 1 else np.stack([column.v for column in columns])
-            self._fold(series, columns[0].t, v, batch.clock)
+            self._fold(panel, columns[0].t, v, batch.clock)
         upstream = self.rules.upstream
         if self.rules.forward_readings and upstream is not None and len(batch):
             self.outgoing(upstream.readings, batch)
 
     def table(self, device: Device, table: Table, clock: Clock) -> None:
         """Readings of several messages and metrics of a device together."""
-        series = device.tables.get(table.metrics)
-        if series is None:
-            keys = [SeriesKey(device.name, metric, kind) for metric, kind, _ in table.metrics]
-            units = [unit for *_, unit in table.metrics]
-            series = tuple(map(self._series, keys, units))
-            if len(device.tables) >= TABLES_KEPT:
-                device.tables.clear()
-            device.tables[table.metrics] = series
-        for one, (_, _, unit) in zip(series, table.metrics, strict=True):
-            if unit and unit != one.unit:
-                self._change_unit(one, unit)
-        self._fold(series, table.t, table.v, clock)
+        panel = device.panels.get(table.metrics)
+        if panel is None:
+            panel = self._panel(device, table.metrics)
+        if panel.checked != device.units:
+            for one, (_, _, unit) in zip(panel.series, table.metrics, strict=True):
+                if unit and unit != one.unit:
+                    self._change_unit(one, unit)
+            panel.checked = device.units
+        self._fold(panel, table.t, table.v, clock)
 
-    def _fold(
-        self, series: Sequence[Series], t: NDArray[np.int64], v: NDArray[Any], clock: Clock
-    ) -> None:
+    def _panel(self, device: Device, metrics: Sequence[Metric]) -> Panel:
+        """The series of a device that messages alike bring, now and from now on."""
+        if len(device.panels) >= PANELS_KEPT:
+            device.panels.clear()
+        panel = device.panels[metrics] = Panel(
+            [
+                self._series(SeriesKey(device.name, metric, kind), unit)
+                for metric, kind, unit in metrics
+            ]
+        )
+        return panel
+
+    def _fold(self, panel: Panel, t: NDArray[np.int64], v: NDArray[Any], clock: Clock) -> None:
         if clock is Clock.UNKNOWN:
-            self.foldings.append(Folding(series, None, v, clock, len(t) - 1))
+            self.foldings.append(Folding(panel, None, v, clock, len(t) - 1))
             return
         if t is not self._times:  # the columns of a message often share them
             self._look_at(t)
-        self.foldings.append(Folding(series, t, v, clock, self._newest))
+        self.foldings.append(Folding(panel, t, v, clock, self._newest))
         if self._late:
-            self.late(series, t)
+            self.late(panel.numbers, t)
 
     def _look_at(self, t: NDArray[np.int64]) -> None:
         """Where the newest of these times stands, whether any is late, and the span of all."""
@@ -160,9 +171,11 @@ class Group:
             low, high = min(low, self.span[0]), max(high, self.span[1])
         self.span = low, high
 
-    def late(self, series: Sequence[Series], t: NDArray[np.int64]) -> None:
-        """Note the closed windows that these readings fall into: they need a revision."""
-        for due in self.windows.late([one.id for one in series], t):
+    def late(self, series: Sequence[int], t: NDArray[np.int64]) -> None:
+        """Note the closed windows that readings of these series (row ids) fall into: they need a
+        revision.
+        """
+        for due in self.windows.late(series, t):
             self.make_due(due)
 
     def make_due(self, due: f.RevisionDue) -> None:
@@ -180,6 +193,7 @@ class Group:
 
     def _change_unit(self, series: Series, unit: str) -> None:
         series.unit, series.head = unit, ""
+        series.device.units += 1
         self._learn(series)
 
     def _new_series(self, key: SeriesKey, unit: str) -> Series:
@@ -268,7 +282,8 @@ class Group:
         """Send the newest readings of devices upstream as their state."""
         for device in devices:
             for series in device.series:
-                series.fresh = False
+                if series.panel is not None:
+                    series.panel.fresh = False
             if self.rules.upstream:
                 values = {series.key.metric: series.value for series in device.series}
                 self.outgoing(self.rules.upstream.state, device.name, values)

@@ -13,7 +13,8 @@ from gateway.core.clock import BootClock
 from gateway.core.columns import Layout
 from gateway.core.downlink import Downlink
 from gateway.core.facts import Loss
-from gateway.core.readings import INT64_MAX, Clock, SeriesKey
+from gateway.core.readings import SeriesKey
+from gateway.core.series import Panel, Series
 
 LOSSES_SHOWN = 20
 STREAMS_KEPT = 8
@@ -39,7 +40,8 @@ class Device:
 
     unplaced: boots of which readings are stored whose time is unknown yet;
     placed: boots whose unknown readings were given a time, which must never change again.
-    tables: which series the metrics of messages alike are.
+    panels: which series the metrics of messages alike are. units: how often one of its series
+    changed its unit.
     """
 
     id: int
@@ -66,40 +68,9 @@ class Device:
     unplaced: set[bytes] = field(default_factory=set)
     placed: set[bytes] = field(default_factory=set)
     losses: deque[Loss] = field(default_factory=lambda: deque(maxlen=LOSSES_SHOWN))
-    series: list["Series"] = field(default_factory=list)
-    tables: dict[object, tuple["Series", ...]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Series:
-    """One metric of a device with its newest reading; `t` is None if its time is unknown.
-
-    fresh: not sent upstream yet. unsettled: not stored beside the series yet.
-    head: how the JSON of its summaries begins, once there was one.
-    """
-
-    id: int
-    device: Device
-    key: SeriesKey
-    unit: str
-    t: int | None = None
-    value: Any = None
-    clock: Clock = Clock.UNKNOWN
-    fresh: bool = False
-    unsettled: bool = False
-    head: str = ""
-
-    def learn(self, t: int | None, value: Any, clock: Clock, *, latest: int = INT64_MAX) -> bool:
-        """Take a reading as the newest one unless a newer one is known; say whether it was.
-
-        One after `latest` (ns) came while nobody knew the time: it gives way to any.
-        """
-        known = None if self.value is None else self.t
-        if known is not None and known <= latest and (t is None or t < known):
-            return False
-        self.t, self.value, self.clock = t, value, clock
-        self.fresh = self.unsettled = True
-        return True
+    series: list[Series] = field(default_factory=list)
+    panels: dict[object, Panel] = field(default_factory=dict)
+    units: int = 0
 
 
 class Registry:
@@ -172,4 +143,4 @@ class Registry:
 
     def newest(self) -> Iterator[Series]:
         """Every series that has a reading."""
-        return (series for series in self.series_by_id.values() if series.value is not None)
+        return (series for series in self.series_by_id.values() if series.panel is not None)

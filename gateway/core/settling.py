@@ -51,7 +51,8 @@ class Settling:
         moves = [f.StreamMoved(s.committed, s.touched, s.id) for s in streams if s is not None]
         latest = [series for series in registry.newest() if series.unsettled]
         for series in latest:
-            series.unsettled = False
+            if series.panel is not None:
+                series.panel.unsettled = False
         self._moved.clear()
         self._rows, self._since = 0, now.mono
         return [

@@ -9,6 +9,8 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from operator import add, attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +31,8 @@ from gateway.errors import ConfigError
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 SHARD = 256
 """Series that are closed together."""
+PANELS = 4096
+"""Of so many it is known which shards their series are of."""
 MAX_SECONDS = 36_500 * SECONDS["d"]
 NOTHING: Told = MappingProxyType({})
 
@@ -108,8 +112,8 @@ class Windows:
         if not len(t) or not self.is_closed(int(t.min())):
             return set()
         found: set[RevisionDue] = set()
-        for number, places in _by_shard(series).items():
-            found |= self._shard(number).late([series[place] for place in places], t)
+        for number, places in _by_shard(tuple(series)):
+            found |= self._shard(number).late(series[places], t)
         return found
 
     def fold(self, group: Sequence[Readings], *, until: int | None = None) -> None:
@@ -123,11 +127,7 @@ class Windows:
                 continue
             came += readings.v.size
             latest = int(readings.t.max()) if until is None else until
-            first = min(readings.series) // SHARD
-            if max(readings.series) // SHARD == first:
-                self._shard(first).fold(readings, latest)
-                continue
-            for number, places in _by_shard(readings.series).items():
+            for number, places in _by_shard(readings.series):
                 self._shard(number).fold(readings.at(places), latest)
         self._fold_waiting(came)
 
@@ -203,12 +203,16 @@ class Windows:
         return min(self.mark())
 
 
-def _by_shard(series: Sequence[int]) -> dict[int, list[int]]:
-    """The places of the series of each shard."""
-    found: dict[int, list[int]] = {}
-    for place, number in enumerate(series):
-        found.setdefault(number // SHARD, []).append(place)
-    return found
+def _by_shard(series: tuple[int, ...]) -> Sequence[tuple[int, slice]]:
+    """Where the series of each shard stand; those of a panel most often stand together."""
+    return _cut(series, SHARD) if len(series) > 1 else ((series[0] // SHARD, slice(1)),)
+
+
+@lru_cache(maxsize=PANELS)
+def _cut(series: tuple[int, ...], size: int) -> Sequence[tuple[int, slice]]:
+    shards = [number // size for number in series]
+    cuts = [0, *(at for at in range(1, len(shards)) if shards[at] != shards[at - 1]), len(shards)]
+    return tuple((shards[begin], slice(begin, end)) for begin, end in pairwise(cuts))
 
 
 def summarise(

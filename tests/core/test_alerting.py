@@ -16,7 +16,8 @@ from gateway.core.clock import Now
 from gateway.core.gauging import Figures
 from gateway.core.group import Folding, Group, Rules
 from gateway.core.readings import Clock, Column, Kind, SeriesKey
-from gateway.core.registry import Device, Registry, Series
+from gateway.core.registry import Device, Registry
+from gateway.core.series import Panel, Series
 from gateway.core.topics import Topics, Upstream
 from gateway.core.windows import Windows
 
@@ -171,7 +172,9 @@ def test_late_readings_are_not_judged():
 def test_readings_of_unknown_time_are_not_judged():
     world = World(HOT)
     group = world.group()
-    group.foldings.append(Folding((world.series(),), None, np.array([[99.0]]), Clock.UNKNOWN, 0))
+    group.foldings.append(
+        Folding(Panel((world.series(),)), None, np.array([[99.0]]), Clock.UNKNOWN, 0)
+    )
     assert not world.alerts.judge(group)
 
 

@@ -1,5 +1,4 @@
-from gateway.core.readings import Clock, Kind, SeriesKey
-from gateway.core.registry import STREAMS_KEPT, Device, Registry, Series, Stream
+from gateway.core.registry import STREAMS_KEPT, Device, Registry, Stream
 
 
 def surplus(*touched: int) -> list[int]:
@@ -18,11 +17,3 @@ def test_the_least_recently_used_streams_are_surplus():
 
 def test_after_the_clock_went_back_the_new_stream_is_not_surplus():
     assert surplus(*range(1000, 1000 + STREAMS_KEPT), 100) == [1]
-
-
-def test_a_newest_reading_from_the_future_gives_way():
-    series = Series(1, Device(1, "d"), SeriesKey("d", "m", Kind.NUMBER), "")
-    assert series.learn(5000, 1.0, Clock.DEVICE, latest=6000)
-    assert not series.learn(4000, 2.0, Clock.DEVICE, latest=6000)
-    assert series.learn(4000, 2.0, Clock.DEVICE, latest=4999)
-    assert (series.t, series.value) == (4000, 2.0)
