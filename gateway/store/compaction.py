@@ -1,8 +1,9 @@
 """Compaction: the oldest settled journal rows become chunks of their series.
 
-A step has three parts. `gather` and `filled` read a snapshot and may be taken in small slices
-while the gateway commits; `apply` is one short transaction that puts the new chunks in and takes
-the journal rows out. Nobody else deletes journal rows, so what was read is what is deleted.
+A step has three parts. `gather` and `filled` read, and may be taken in small slices while the
+gateway commits, each in a transaction of its own; `apply` is one short transaction that puts the
+new chunks in and takes the journal rows out. Nobody else deletes journal rows, or changes chunks
+meanwhile, so what was read is what is deleted.
 """
 
 import sqlite3
@@ -21,7 +22,7 @@ from gateway.crashpoints import reached
 from gateway.errors import StoreError
 from gateway.store.catalogue import Catalogue
 from gateway.store.chunks import open_chunk
-from gateway.store.reading import rows_between, rows_read, run_of
+from gateway.store.reading import rows_by_parts, rows_read, run_of
 
 HOUR_MS = 3_600_000
 WORTH_WHILE = 20_000
@@ -82,7 +83,7 @@ def choose(conn: sqlite3.Connection, now_ms: int, *, urgent: bool = False) -> St
 def gather(conn: sqlite3.Connection, step: Step, into: Gathered) -> Iterator[None]:
     """Put the readings of the step's rows `into` lists by series; yields after every few."""
     catalogue = Catalogue(conn)
-    for batch in rows_read(rows_between(conn, 0, step.last), catalogue):
+    for batch in rows_read(rows_by_parts(conn, step.last), catalogue):
         boot = batch.boot if batch.clock is Clock.UNKNOWN else b""
         for column in batch.columns:
             place = catalogue.series(column.key), boot

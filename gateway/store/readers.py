@@ -34,7 +34,7 @@ class Readers:
         self._watched = watched
         self._threads = Threads(READERS, "store-reader")
         self._own = threading.local()
-        self._snapshots = asyncio.Semaphore(READERS)
+        self._turns = asyncio.Semaphore(READERS)
         self._idle: list[sqlite3.Connection] = []
 
     async def close(self) -> None:
@@ -63,20 +63,24 @@ class Readers:
         self.open.append(conn)
         return conn
 
-    async def stream(self, source: Source[T], *, rest: float = 0.0) -> AsyncIterator[T]:
-        """What a generator finds in one snapshot, in pages that are short to make.
+    async def stream(
+        self, source: Source[T], *, rest: float = 0.0, lasting: bool = True
+    ) -> AsyncIterator[T]:
+        """What a generator finds, in pages that are short to make.
 
-        rest: seconds between two pages.
+        rest: seconds between two pages. lasting: all pages see one snapshot, and until the last of
+        them checkpoints leave what is committed meanwhile in the WAL; otherwise each page sees its
+        own, and the generator may leave no statement unfinished when it yields.
         """
-        async with self._snapshots:
+        async with self._turns:
             conn = self._idle.pop() if self._idle else await self._on_thread(self._new)
             try:
-                snapshot = _Snapshot(conn, source)
-                for item in await self._on_thread(snapshot.page):
+                pages = _Pages(conn, source, lasting=lasting)
+                for item in await self._on_thread(pages.next):
                     yield item
-                while not snapshot.over:
+                while not pages.over:
                     await asyncio.sleep(rest)
-                    for item in await self._on_thread(snapshot.page):
+                    for item in await self._on_thread(pages.next):
                         yield item
             finally:
                 if conn.in_transaction:
@@ -84,19 +88,27 @@ class Readers:
                 self._idle.append(conn)
 
 
-class _Snapshot(Generic[T]):
-    """What a generator finds in one snapshot, taken at the first page; `over` after the last."""
+class _Pages(Generic[T]):
+    """What a generator finds, page by page; `over` after the last."""
 
-    def __init__(self, conn: sqlite3.Connection, source: Source[T]) -> None:
+    def __init__(self, conn: sqlite3.Connection, source: Source[T], *, lasting: bool) -> None:
         self._conn = conn
         self._source = source
+        self._lasting = lasting
         self._items: Iterator[T] | None = None
         self.over = False
 
-    def page(self) -> list[T]:
+    def next(self) -> list[T]:
         """The next items, as many as come in a short time."""
-        if self._items is None:
+        if not self._conn.in_transaction:
             self._conn.execute("BEGIN")
+        page = self._page()
+        if not self._lasting:
+            self._conn.execute("ROLLBACK")
+        return page
+
+    def _page(self) -> list[T]:
+        if self._items is None:
             self._items = iter(self._source(self._conn))
         page: list[T] = []
         end = time.monotonic() + PAGE_S

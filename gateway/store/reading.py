@@ -26,6 +26,8 @@ from gateway.store.rows import Found, Replayed
 from gateway.store.together import batches
 
 BLOCK_BITS = 8
+PART_ROWS, PART_BYTES = 64, 256 * 1024
+"""How much of the journal is held in memory where it is read part by part."""
 _ROWS = "SELECT id, header, body, crc FROM journal"
 _OVERLAPS = "((t_min_ns < :until AND t_max_ns >= :since) OR unknown_time)"
 
@@ -145,6 +147,16 @@ def journalled(conn: sqlite3.Connection, catalogue: Catalogue) -> Iterator[tuple
 def rows_between(conn: sqlite3.Connection, first: int, last: int) -> Iterator[Row]:
     """Journal rows with first <= id <= last."""
     return conn.execute(f"{_ROWS} WHERE id >= ? AND id <= ? ORDER BY id", (first, last))
+
+
+def rows_by_parts(conn: sqlite3.Connection, last: int) -> Iterator[Row]:
+    """Journal rows with id <= last; no statement is unfinished while one is looked at."""
+    sql = f"{_ROWS} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    found = conn.execute(sql, (0, last, 1)).fetchall()
+    while found:
+        yield from found
+        limit = max(1, min(PART_ROWS, PART_BYTES // max(len(body) for _, _, body, _ in found)))
+        found = conn.execute(sql, (found[-1][0], last, limit)).fetchall()
 
 
 def entries(

@@ -103,14 +103,18 @@ class SqliteStore:
         return step.rows
 
     async def _compacted(self, step: compaction.Step) -> list[compaction.NewChunk]:
-        """Read the step's rows and make its chunks, in slices with rests between them."""
+        """Read the step's rows and make its chunks, in slices with rests between them.
+
+        Nobody changes the rows meanwhile, so no snapshot has to last: it would grow the WAL.
+        """
 
         def work(conn: sqlite3.Connection) -> Iterator[compaction.NewChunk | None]:
             gathered: compaction.Gathered = {}
             yield from (None for _ in compaction.gather(conn, step, gathered))
             yield from compaction.filled(conn, step, gathered)
 
-        return [chunk async for chunk in self._readers.stream(work, rest=REST * PAGE_S) if chunk]
+        slices = self._readers.stream(work, rest=REST * PAGE_S, lasting=False)
+        return [chunk async for chunk in slices if chunk]
 
     async def retain(self, bounds: retention.Bounds, now_ms: int | None) -> int:
         gone = await self.change(lambda conn: retention.retain(conn, bounds, now_ms))

@@ -3,6 +3,7 @@
 import io
 import sqlite3
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.core.messages import Data, to_map
 from gateway.core.readings import NS_PER_MS, Clock
 from gateway.errors import StoreCorrupt, StoreError
 from gateway.store import compaction
+from gateway.store.connect import open_reader
 from gateway.store.export import pieces, to_jsonl
 from gateway.store.sqlite import SqliteStore
 from tests.store.samples import BOOT, HOUR, NOW, entry, journal_row, row, senml_entry, world
@@ -150,6 +152,46 @@ async def test_a_damaged_chunk_is_named(store: SqliteStore) -> None:
     await store.change(lambda conn: conn.execute("UPDATE chunk SET crc = crc + 1 WHERE id = 1"))
     with pytest.raises(StoreCorrupt, match="chunk 1 is damaged"):
         [one async for one in store.readings(since_ns=0, until_ns=2**62)]
+
+
+async def test_checkpoints_go_on_between_the_slices_of_a_step(store: SqliteStore) -> None:
+    """What is left to a later checkpoint would hold up a commit for as long as it was left."""
+    for first in (1, 301):  # the second step writes the small chunks of the first again
+        rows = [
+            row(i, entry(i, NOW, [i]), entry(i, NOW, [i] * (1 + i % 7), stream=2))
+            for i in range(first, first + 300)
+        ]
+        await store.commit(rows)
+        await settle(store, first + 299)
+        assert await slices_of_a_step(store) > 10
+        assert await store.compact(NOW, urgent=True)
+
+
+async def slices_of_a_step(store: SqliteStore) -> int:
+    """Take a step as `compact` does, with a checkpoint after each slice; how many slices it has."""
+    conn = open_reader(store.path)
+    step = compaction.choose(conn, NOW, urgent=True)
+    assert step is not None
+    gathered: compaction.Gathered = {}
+    slices = chain(compaction.gather(conn, step, gathered), compaction.filled(conn, step, gathered))
+    count = 0
+    conn.execute("BEGIN")
+    for _ in slices:
+        conn.execute("ROLLBACK")
+        await settle(store, step.last)
+        count += 1
+        hindered, *left = await store.on_writer(checkpoint)
+        assert not hindered
+        assert left == [0, 0]
+        conn.execute("BEGIN")
+    conn.close()
+    return count
+
+
+def checkpoint(writer: sqlite3.Connection) -> tuple[int, ...]:
+    writer.execute("PRAGMA busy_timeout = 0")
+    found: tuple[int, ...] = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return found
 
 
 async def test_a_snapshot_does_not_see_what_moves_meanwhile(store: SqliteStore) -> None:
