@@ -53,6 +53,8 @@ class Source:
         return number
 
     def varint(self) -> int:
+        if self.at < len(self.data) and self.data[self.at] < 128:  # as most are
+            return self.byte()
         number = shift = 0
         for part in self.data[self.at : self.at + _VARINT_BYTES]:
             number |= (part & 127) << shift

@@ -30,6 +30,8 @@ PART_ROWS, PART_BYTES = 64, 256 * 1024
 """How much of the journal is held in memory where it is read part by part."""
 _ROWS = "SELECT id, header, body, crc FROM journal"
 _OVERLAPS = "((t_min_ns < :until AND t_max_ns >= :since) OR unknown_time)"
+_NOT_SUMMED_UP = f"""{_ROWS} WHERE {_OVERLAPS}
+    AND id >= (SELECT coalesce(max(block) + 1, 0) FROM span) << {BLOCK_BITS} ORDER BY id"""
 
 _ALL = "FROM series"
 _CHOSEN = "FROM json_each(:chosen) CROSS JOIN series ON series.id = json_each.value"
@@ -132,9 +134,7 @@ def _by_blocks(conn: sqlite3.Connection, since: int, until: int) -> Iterator[Ite
         ends = {"first": block << BLOCK_BITS, "end": (block + 1) << BLOCK_BITS}
         sql = f"{_ROWS} WHERE id >= :first AND id < :end AND {_OVERLAPS} ORDER BY id"
         yield conn.execute(sql, values | ends)
-    (last,) = conn.execute("SELECT coalesce(max(block), -1) FROM span").fetchone()
-    sql = f"{_ROWS} WHERE id >= :first AND {_OVERLAPS} ORDER BY id"
-    yield conn.execute(sql, values | {"first": (last + 1) << BLOCK_BITS})
+    yield conn.execute(_NOT_SUMMED_UP, values)
 
 
 def journalled(conn: sqlite3.Connection, catalogue: Catalogue) -> Iterator[tuple[SeriesKey, Run]]:
