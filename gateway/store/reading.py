@@ -31,7 +31,7 @@ PART_ROWS, PART_BYTES = 64, 256 * 1024
 _ROWS = "SELECT id, header, body, crc FROM journal"
 _OVERLAPS = "((t_min_ns < :until AND t_max_ns >= :since) OR unknown_time)"
 _NOT_SUMMED_UP = f"""{_ROWS} WHERE {_OVERLAPS}
-    AND id >= (SELECT coalesce(max(block) + 1, 0) FROM span) << {BLOCK_BITS} ORDER BY id"""
+    AND id >= (SELECT coalesce(max(block) + 1, 0) FROM span) << {BLOCK_BITS} ORDER BY id"""  # noqa: S608 - fixed text
 
 _ALL = "FROM series"
 _CHOSEN = "FROM json_each(:chosen) CROSS JOIN series ON series.id = json_each.value"
