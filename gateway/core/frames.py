@@ -128,7 +128,7 @@ class Row(NamedTuple):
         frames = frames.reshape(self.most, self.step)
         head = data[self.at : self.at + self.head]
         frames = frames[: leading_like(frames[:, : self.head], head)]
-        words = np.zeros((len(frames), -(-self.size // _KEY)), np.uint32)
+        words = np.empty((len(frames), -(-self.size // _KEY)), np.uint32)
         messages = words.view(np.uint8)[:, : self.size]
         messages[:] = frames[:, self.head + _KEY :]
         words ^= frames[:, self.head : self.head + _KEY].copy().view(np.uint32)

@@ -13,7 +13,7 @@ from gateway.core import cbor
 from gateway.core.clock import Now
 from gateway.core.frames import leading, leading_like
 from gateway.core.layouts import DTYPES, Layout
-from gateway.core.messages import BY_TYPE, Message, parse
+from gateway.core.messages import BY_TYPE, MAX_SEQ, Message, parse
 from gateway.core.readings import Clock, Kind, Timebase
 from gateway.core.uplink import Arrival
 
@@ -126,6 +126,7 @@ class Shape(ABC):
         self.pattern = pattern(raw, spans)
         self._fits = re.compile(self.pattern, re.DOTALL).fullmatch
         self._number = spans[0]
+        self._bound = min(256**self._number.size, MAX_SEQ)
         self._tiny = np.array([span.at for span in spans if span.tiny], np.intp)
         self._same = np.full(self.size, 0xFF, np.uint8)
         for span in spans:
@@ -147,9 +148,12 @@ class Shape(ABC):
             block = block[: leading(known)]
         if not len(block):
             return 0, 0
-        numbers = self._number.read(block)[:, 0]
-        first = int(numbers[0])
-        numbers = numbers[: 256**self._number.size - first]
+        at, size, dtype, *_ = self._number
+        raw, n = block[:, at : at + size].tobytes(), len(block)
+        first = int.from_bytes(raw[:size], "big")
+        if first + n <= self._bound and raw == np.arange(first, first + n, dtype=dtype).tobytes():
+            return first, n
+        numbers = self._number.read(block)[: 256**size - first, 0]
         steps = np.arange(len(numbers), dtype=numbers.dtype)
         return first, leading(numbers - numbers[0] == steps)
 

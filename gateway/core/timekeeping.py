@@ -38,7 +38,7 @@ class Timekeeper:
         self._mono = 0
 
     def now(self, machine: Now) -> Now:
-        """The gateway's time when the machine's clocks say `machine`."""
+        """The gateway's time when the machine's clocks say `machine`, which is taken for sure."""
         if self._started is None:
             self._begin(machine.mono)
         self._mono = machine.mono
@@ -50,7 +50,7 @@ class Timekeeper:
         else:
             self._sure = False
             return Now(expected, machine.mono, sure=False)
-        return machine._replace(sure=True)
+        return machine
 
     @property
     def may_expire(self) -> bool:
