@@ -73,6 +73,10 @@ class Case:
             yield raw.replace(struct.pack(">Q", plans.TIME), struct.pack(">Q", at))
 
 
+def wide(port: int, rows: int) -> plans.Plan:
+    return plans.wide(port, fields=50, rows=rows)
+
+
 CASES = (
     Case("1 reading a message, 64 at a time", devices=10, messages=64, readings=1),
     Case("1 reading a message, lock-step", devices=50, messages=1, readings=1),
@@ -80,6 +84,7 @@ CASES = (
     Case("100 with a time each", devices=10, messages=16, readings=100, plan=plans.uneven),
     Case("SENML packs of 10", devices=10, messages=16, readings=10, plan=plans.senml),
     Case("1 and 10 readings in turn", devices=10, messages=16, readings=10, plan=plans.in_turn),
+    Case("2 readings of 50 metrics", devices=20, messages=8, readings=2, plan=wide),
     Case("windows that close", devices=50, messages=1, readings=10, step_ns=10 * 10**9),
 )
 
