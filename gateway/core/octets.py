@@ -10,8 +10,11 @@ _INFLATION = 1040
 
 
 def deflated(raw: bytes) -> bytes:
-    """Length and deflated bytes, or 0 and the bytes as they are if that is shorter."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    """Length and deflated bytes, or 0 and the bytes as they are if that is shorter.
+
+    For small numbers that scatter, short repetitions are dearer than letters of their own.
+    """
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15, strategy=zlib.Z_FILTERED)
     packed = packer.compress(raw) + packer.flush()
     return varint(len(packed)) + packed if len(packed) < len(raw) else b"\0" + raw
 
