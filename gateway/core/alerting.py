@@ -88,8 +88,8 @@ class Alerts:
             for at, series in enumerate(folding.series):
                 if (watched := self._watch(series, group.now)) is not None:
                     known = found.setdefault(series.id, (watched, []))[1]
-                    if folding.t is not None:
-                        known.append((folding.t, folding.v[at]))
+                    if folding.times is not None:
+                        known.append((folding.times.t, folding.v[at]))
         limit = latest(group)
         for watched, known in found.values():
             self._expecting.hear(watched.expected, group.now)
@@ -148,8 +148,8 @@ class Alerts:
         """Judge readings that no settlement tells of yet; row by row, before anything else."""
         for at, series in enumerate(folding.series):
             watched = self._watched.get(series.id)
-            if watched is not None and folding.t is not None:
-                self._judge(watched, [(folding.t, folding.v[at])], INT64_MAX)
+            if watched is not None and folding.times is not None:
+                self._judge(watched, [(folding.times.t, folding.v[at])], INT64_MAX)
 
     def sloping(self) -> tuple[list[int], int]:
         """Series whose rates are judged, and how far back (ns) a rate may reach."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.core.readings import INT64_MAX, Kind, newest
+from gateway.core.readings import INT64_MAX, Kind, Times
 
 FEW = 64
 """Fewer readings of a device are not worth an array of their own."""
@@ -79,7 +79,7 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, series: tuple[int, ...], t: Ints, v: Floats) -> Self:
-        return cls(series, t, v, int(t.argmin()), newest(t))
+        return cls(series, t, v, int(t.argmin()), Times.of(t).newest)
 
     def between(self, since: int, until: int) -> "Table | None":
         """The readings with since <= t < until (ns), or None if there are none."""

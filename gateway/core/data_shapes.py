@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from gateway.core.layouts import RANGES, Field
 from gateway.core.messages import Data, is_uint
-from gateway.core.readings import INT64_MAX, Clock, Kind, Timebase
+from gateway.core.readings import INT64_MAX, Clock, Kind, Timebase, Times
 from gateway.core.shapes import (
     Burst,
-    Decoded,
     Metric,
     Shape,
     Span,
@@ -85,9 +84,8 @@ class DataShape(Shape):
             if fine[n]:
                 begin = int(starts[n]) * self.rows
                 part = slice(begin, begin + counts[n] * self.rows)
-                times = t[part]
-                tables = [Table(metrics, times, v[:, part]) for metrics, v in parts]
-                burst.decoded = Decoded(tables, low[n], high[n])
+                times = Times.between(t[part], low[n], high[n])
+                burst.decoded = [Table(metrics, times, v[:, part]) for metrics, v in parts]
 
     def _times(
         self, block: NDArray[np.uint8], most: NDArray[np.uint64], unit: int, offsets: Ints

@@ -16,7 +16,7 @@ from gateway.core import facts as f
 from gateway.core.clock import Now
 from gateway.core.cutting import Readings
 from gateway.core.entry import Entry
-from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey, newest
+from gateway.core.readings import INT64_MAX, Batch, Clock, Column, Kind, SeriesKey, Times
 from gateway.core.registry import Device, Registry, Stream
 from gateway.core.series import Panel, Series
 from gateway.core.shapes import Metric, Table
@@ -31,23 +31,19 @@ PANELS_KEPT = 32
 class Folding(NamedTuple):
     """Readings of series of one kind at the same times, to fold once they are durable.
 
-    t: int64 ns UTC, or None if unknown. v: shape (series, times).
-    newest: where the newest stands, of equal times the last that arrived.
+    times: None if they are unknown. v: shape (series, times).
     """
 
     panel: Panel
-    t: NDArray[np.int64] | None
+    times: Times | None
     v: NDArray[Any]
     clock: Clock
-    newest: int
 
     @classmethod
     def of(cls, series: Series, column: Column, clock: Clock) -> Self:
         """The readings of a column, at least one."""
-        unknown = clock is Clock.UNKNOWN
-        at = len(column.v) - 1 if unknown else newest(column.t)
-        t = None if unknown else column.t
-        return cls(Panel((series,)), t, column.v[np.newaxis], clock, at)
+        times = None if clock is Clock.UNKNOWN else Times.of(column.t)
+        return cls(Panel((series,)), times, column.v[np.newaxis], clock)
 
     @property
     def series(self) -> tuple[Series, ...]:
@@ -55,14 +51,14 @@ class Folding(NamedTuple):
 
     def learn(self, latest: int = INT64_MAX) -> None:
         """Let the series know their newest reading."""
-        t = None if self.t is None else int(self.t[self.newest])
-        self.panel.learn(t, self.v[:, self.newest].tolist(), self.clock, latest=latest)
+        t, at = (None, -1) if self.times is None else (self.times.high, self.times.newest)
+        self.panel.learn(t, self.v[:, at].tolist(), self.clock, latest=latest)
 
     def readings(self) -> Readings | None:
         """What the windows take, if the time is known."""
-        if self.t is None:
+        if self.times is None:
             return None
-        return Readings(self.panel.numbers, self.series[0].key.kind, self.t, self.v)
+        return Readings(self.panel.numbers, self.series[0].key.kind, self.times.t, self.v)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +97,6 @@ class Group:
         self.after: list[Callable[[], object]] = []
         self.span: tuple[int, int] | None = None
         self.turned_away = 0
-        self._times: NDArray[np.int64] | None = None
-        self._newest = 0
-        self._late = False
 
     def __bool__(self) -> bool:
         return bool(self.facts or self.entries or self.moved or self.after)
@@ -121,7 +114,7 @@ class Group:
             panel = Panel([self._series(column.key, column.unit) for column in columns])
             first = columns[0].v[np.newaxis]
             v = first if len(columns) == 1 else np.stack([column.v for column in columns])
-            self._fold(panel, columns[0].t, v, batch.clock)
+            self._fold(panel, Times.of(columns[0].t), v, batch.clock)
         upstream = self.rules.upstream
         if self.rules.forward_readings and upstream is not None and len(batch):
             self.outgoing(upstream.readings, batch)
@@ -136,7 +129,7 @@ class Group:
                 if unit and unit != one.unit:
                     self._change_unit(one, unit)
             panel.checked = device.units
-        self._fold(panel, table.t, table.v, clock)
+        self._fold(panel, table.times, table.v, clock)
 
     def _panel(self, device: Device, metrics: Sequence[Metric]) -> Panel:
         """The series of a device that messages alike bring, now and from now on."""
@@ -150,23 +143,14 @@ class Group:
         )
         return panel
 
-    def _fold(self, panel: Panel, t: NDArray[np.int64], v: NDArray[Any], clock: Clock) -> None:
+    def _fold(self, panel: Panel, times: Times, v: NDArray[Any], clock: Clock) -> None:
         if clock is Clock.UNKNOWN:
-            self.foldings.append(Folding(panel, None, v, clock, len(t) - 1))
+            self.foldings.append(Folding(panel, None, v, clock))
             return
-        if t is not self._times:  # the columns of a message often share them
-            self._look_at(t)
-        self.foldings.append(Folding(panel, t, v, clock, self._newest))
-        if self._late:
+        self.foldings.append(Folding(panel, times, v, clock))
+        t, low, high, _ = times
+        if self.windows.is_closed(low):
             self.late(panel.numbers, t)
-
-    def _look_at(self, t: NDArray[np.int64]) -> None:
-        """Where the newest of these times stands, whether any is late, and the span of all."""
-        self._times = t
-        self._newest = newest(t)
-        high = int(t[self._newest])
-        low = int(t.min()) if len(t) > 1 else high
-        self._late = self.windows.is_closed(low)
         if self.span is not None:
             low, high = min(low, self.span[0]), max(high, self.span[1])
         self.span = low, high

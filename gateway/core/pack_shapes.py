@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.core.messages import NAME, Senml
-from gateway.core.readings import INT64_MAX, NS_PER_S, Kind
+from gateway.core.readings import INT64_MAX, NS_PER_S, Kind, Times
 from gateway.core.senml import (
     BN,
     BT,
@@ -24,7 +24,6 @@ from gateway.core.senml import (
 )
 from gateway.core.shapes import (
     Burst,
-    Decoded,
     Shape,
     Span,
     Table,
@@ -123,21 +122,18 @@ class PackShape(Shape):
             key: (_stack(map(parts.time, records)), _stack(map(parts.value, records)))
             for key, records in self.series.items()
         }
-        low = np.min([t.min(axis=1) for t, _ in columns.values()], axis=0)
-        high = np.max([t.max(axis=1) for t, _ in columns.values()], axis=0)
         fine = np.logical_and.reduceat(parts.sound, starts).tolist()
         for n, burst in enumerate(bursts):
             if fine[n]:
                 part = slice(int(starts[n]), int(starts[n]) + counts[n])
-                tables = [
+                burst.decoded = [
                     Table(
                         ((*key, self._unit(key)),),
-                        t[part].ravel(),
+                        Times.of(t[part].ravel()),
                         v[part].reshape(1, -1),
                     )
                     for key, (t, v) in columns.items()
                 ]
-                burst.decoded = Decoded(tables, int(low[part].min()), int(high[part].max()))
 
     def _unit(self, key: tuple[str, Kind]) -> str:
         return next((record.unit for record in self.series[key] if record.unit), "")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,24 @@ def distinct(numbers: NDArray[np.signedinteger]) -> list[int]:
     return sorted(set(numbers.tolist()))
 
 
-def newest(t: NDArray[np.int64]) -> int:
-    """Where the greatest time stands; of equal ones the last. Mostly it is the last of all."""
-    end = len(t) - 1
-    return end if t[end] == t.max() else end - int(t[::-1].argmax())
+class Times(NamedTuple):
+    """Of readings, at least one, in order of arrival.
+
+    t: int64 ns UTC. low, high: the least and the greatest. newest: where the greatest stands, of
+    equal ones the last.
+    """
+
+    t: NDArray[np.int64]
+    low: int
+    high: int
+    newest: int
+
+    @classmethod
+    def of(cls, t: NDArray[np.int64]) -> Self:
+        return cls.between(t, int(t.min()), int(t.max()))
+
+    @classmethod
+    def between(cls, t: NDArray[np.int64], low: int, high: int) -> Self:
+        """The same, where least and greatest are known. The greatest is mostly the last of all."""
+        end = len(t) - 1
+        return cls(t, low, high, end if t.item(end) == high else end - int(t[::-1].argmax()))

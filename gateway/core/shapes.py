@@ -14,7 +14,7 @@ from gateway.core.clock import Now
 from gateway.core.frames import leading, leading_like
 from gateway.core.layouts import DTYPES, Layout
 from gateway.core.messages import BY_TYPE, MAX_SEQ, Message, parse
-from gateway.core.readings import Clock, Kind, Timebase
+from gateway.core.readings import Clock, Kind, Timebase, Times
 from gateway.core.uplink import Arrival
 
 UINT, NEGATIVE, BYTES, TAG, SIMPLE = 0, 1, 2, 6, 7
@@ -187,7 +187,7 @@ class Burst:
     count: int = 0
     taken: bool = False
     base: Timebase = DEVICE
-    decoded: "Decoded | None" = None
+    decoded: "Sequence[Table] | None" = None
 
     @property
     def last(self) -> int:
@@ -226,20 +226,12 @@ Metric = tuple[str, Kind, str]
 class Table(NamedTuple):
     """Readings of some metrics of a burst at the same times, in order of arrival.
 
-    t: int64 ns. v: shape (metrics, times), of a type as in `Column`, or float32.
+    v: shape (metrics, times), of a type as in `Column`, or float32.
     """
 
     metrics: tuple[Metric, ...]
-    t: NDArray[np.int64]
+    times: Times
     v: NDArray[Any]
-
-
-class Decoded(NamedTuple):
-    """The readings of a burst, and the least and the greatest time (ns)."""
-
-    tables: Sequence[Table]
-    low: int
-    high: int
 
 
 def shares(bursts: Sequence[Burst]) -> tuple[list[int], NDArray[np.intp]]:

@@ -16,7 +16,7 @@ from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
 from gateway.core.registry import Device, Stream
 from gateway.core.senml import read_senml
 from gateway.core.session import Refused
-from gateway.core.shapes import DEVICE, Burst, Decoded
+from gateway.core.shapes import DEVICE, Burst, Table
 from gateway.core.uplink import Arrival
 from gateway.errors import Reason, Rejected
 
@@ -100,13 +100,13 @@ def _base(group: Group, stream: Stream, burst: Burst) -> Timebase:
     return Timebase(Clock.DEVICE, burst.at.unix)
 
 
-def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None:
+def _burst(group: Group, stream: Stream, burst: Burst, tables: Sequence[Table]) -> None:
     device, base, shape = stream.device, burst.base, burst.shape
     schema = 0
     if isinstance(shape, DataShape):
         schema = stream.schema_ids[shape.sid]
         if burst.at.sure and base.clock is Clock.DEVICE:
-            device.clock_error_ns = decoded.high - burst.at.unix
+            device.clock_error_ns = tables[0].times.high - burst.at.unix
     entry = Entry(
         stream=stream.id,
         seq=burst.first,
@@ -120,7 +120,7 @@ def _burst(group: Group, stream: Stream, burst: Burst, decoded: Decoded) -> None
         alike=burst.count,
     )
     group.entries.append(entry)
-    for table in decoded.tables:
+    for table in tables:
         group.table(device, table, base.clock)
 
 

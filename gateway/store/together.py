@@ -5,7 +5,7 @@ follow one another are decoded as one. Whatever needs a closer look is read by i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from gateway.core.alike import decode as decode_alike
 from gateway.core.clock import Now
 from gateway.core.entry import Entry
 from gateway.core.readings import INT64_MAX, Batch, Column, SeriesKey
-from gateway.core.shapes import Burst, Decoded, Shape
+from gateway.core.shapes import Burst, Shape, Table
 from gateway.store.journal import (
     UNREADABLE,
     Lookup,
@@ -135,12 +135,12 @@ class _Reader:
                 yield from (decode(entry, self._lookup) for entry in part.entries)
 
 
-def _batch(alike: _Alike, decoded: Decoded) -> Batch:
+def _batch(alike: _Alike, tables: Sequence[Table]) -> Batch:
     """Copies, so that who keeps a column does not keep what was decoded with it; doubles, as when
     they are read one by one."""
     columns = []
-    for metrics, times, values in decoded.tables:
-        t = times.copy()
+    for metrics, times, values in tables:
+        t = times.t.copy()
         for (metric, kind, unit), v in zip(metrics, values, strict=True):
             columns.append(Column(SeriesKey(alike.device, metric, kind), unit, t, _own(v)))
     return Batch(columns, alike.burst.base.clock, alike.burst.base.boot)

@@ -173,7 +173,7 @@ def test_readings_of_unknown_time_are_not_judged():
     world = World(HOT)
     group = world.group()
     group.foldings.append(
-        Folding(Panel((world.series(),)), None, np.array([[99.0]]), Clock.UNKNOWN, 0)
+        Folding(Panel((world.series(),)), None, np.array([[99.0]]), Clock.UNKNOWN)
     )
     assert not world.alerts.judge(group)
 
@@ -251,7 +251,7 @@ def test_after_a_restart_rates_are_measured_against_what_was_before():
     series, span = again.alerts.sloping()
     assert (series, span) == ([1], 60 * S)
     old = world.folding([(0, 20.0), (30, 20.0), (40, 99.0)])
-    again.alerts.recall(1, old.t, old.v[0])
+    again.alerts.recall(1, old.times.t, old.v[0])
     assert again.measure((61, 26.0)) == ["rises open"]
 
 

@@ -1,6 +1,7 @@
 """Messages decoded together are what they are when they are read one by one."""
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gateway.core.layouts import BOOLEAN, DTYPES, RANGES, Field, Layout
 from gateway.core.messages import Data, Senml, parse
 from gateway.core.readings import INT64_MAX, Batch, Clock, Timebase
 from gateway.core.senml import read_senml
-from gateway.core.shapes import DEVICE, Burst, Decoded
+from gateway.core.shapes import DEVICE, Burst, Table
 from gateway.errors import Rejected
 from tests.core.test_frames import frame
 
@@ -51,13 +52,20 @@ def burst(raws: list[bytes], form: Layout, base: Timebase) -> Burst:
     return Burst(shape, form, NOW, data(raws[0]).seq, base=base).add(b"".join(raws), len(raws))
 
 
-def columns_of(decoded: Decoded) -> list[tuple[Any, Any, Any]]:
+def columns_of(decoded: Sequence[Table]) -> list[tuple[Any, Any, Any]]:
     """Metric, times and values of each column, in the order of the message."""
     return [
-        (metric, table.t, v)
-        for table in decoded.tables
+        (metric, table.times.t, v)
+        for table in decoded
         for metric, v in zip(table.metrics, table.v, strict=True)
     ]
+
+
+def check_times(decoded: Sequence[Table]) -> None:
+    """That what is said of the times of readings is so."""
+    for table in decoded:
+        t, low, high, newest = table.times
+        assert (low, high, newest) == (t.min(), t.max(), np.flatnonzero(t == t.max())[-1])
 
 
 def one_by_one(raws: list[bytes], form: Layout, base: Timebase, latest: int) -> list[Batch]:
@@ -161,7 +169,7 @@ def test_together_they_are_what_they_are_one_by_one(
         t = np.concatenate([column.t for column in columns])
         assert times.dtype == np.int64
         assert times.tolist() == t.tolist()
-        assert (found.low, found.high) == (t.min(), t.max())
+    check_times(found)
 
 
 def _overflows(raws: list[bytes]) -> bool:
@@ -478,8 +486,7 @@ def test_packs_together_are_what_they_are_one_by_one(raws: list[bytes]) -> None:
         v = np.concatenate([column.v for column in columns])
         assert (values.dtype, values.tobytes()) == (v.dtype, v.tobytes())
         assert times.tolist() == np.concatenate([column.t for column in columns]).tolist()
-    every = np.concatenate([table.t for table in together.decoded.tables])
-    assert (together.decoded.low, together.decoded.high) == (every.min(), every.max())
+    check_times(together.decoded)
 
 
 def test_plain_packs_are_decoded_together() -> None:

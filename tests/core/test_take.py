@@ -142,7 +142,7 @@ def test_messages_alike_are_taken_as_they_are_one_by_one(known: bool) -> None:
     taker = Taker(lambda *_: None)
     taker.prepare(alike.group, [(alike.stream, burst)])
     assert burst.decoded is not None
-    assert len(burst.decoded.tables) == 3
+    assert len(burst.decoded) == 3
     taker.take(alike.group, alike.stream, burst)
     assert burst.decoded is None  # the group has it now
     for message in messages:
@@ -174,7 +174,7 @@ def _readings(group: Group) -> dict[str, list[tuple[Any, Any]]]:
     found: dict[str, list[tuple[Any, Any]]] = {}
     for folding in group.foldings:
         for series, v in zip(folding.series, folding.v.tolist(), strict=True):
-            t = [None] * len(v) if folding.t is None else folding.t.tolist()
+            t = [None] * len(v) if folding.times is None else folding.times.t.tolist()
             found.setdefault(series.key.metric, []).extend(zip(t, v, strict=True))
     return found
 
